@@ -1,0 +1,157 @@
+//! Source: where a target comes from. A live process or a core file; everything above sees the traits
+//! [`Source`] and [`Tracer`] only, and after the stop nothing but a [`Memory`].
+
+pub mod core;
+pub mod live;
+pub mod maps;
+pub mod mmap;
+
+use crate::addr::{Addr, FileOffset, Nanotime, Pid, Span, Tid};
+use crate::arch::Arch;
+use crate::error::Result;
+use crate::memory::Memory;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What the target is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// A process of this host.
+    Live {
+        /// Its number in our PID namespace.
+        pid: Pid,
+    },
+    /// A core file.
+    Core {
+        /// The file as the user named it.
+        path: PathBuf,
+        /// The process that it was, if the file says so.
+        pid: Option<Pid>,
+    },
+}
+
+/// A range of the target's address space and what lies behind it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mapping {
+    /// The addresses.
+    pub span: Span,
+    /// Where in the file the range begins.
+    pub offset: FileOffset,
+    /// The file, without the ` (deleted)` of the kernel; special names such as `[vdso]` too.
+    pub path: Option<PathBuf>,
+    /// Whether the file was removed or replaced since.
+    pub deleted: bool,
+    /// May be read.
+    pub readable: bool,
+    /// May be written.
+    pub writable: bool,
+    /// May be executed.
+    pub executable: bool,
+}
+
+/// The registers that unwinding needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Registers {
+    /// Next instruction.
+    pub pc: Addr,
+    /// Stack pointer.
+    pub sp: Addr,
+    /// Frame pointer: rbp or x29.
+    pub bp: Addr,
+    /// Link register, where the processor has one.
+    pub lr: Option<Addr>,
+    /// The register in which Go code keeps the current g: r14 or x28. C code may use it otherwise.
+    pub g: Addr,
+}
+
+/// One thread as it was at the instant of the stop.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Thread {
+    /// Its number in the target's own PID namespace: what `m.procid` holds.
+    pub tid: Tid,
+    /// The kernel's name of it.
+    pub name: Option<String>,
+    /// Its registers; absent for a thread that did not stop in time.
+    pub registers: Option<Registers>,
+}
+
+/// What ended a process of which only a core is left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Crash {
+    /// The signal's number.
+    pub signal: i32,
+    /// `si_code`, if known.
+    pub code: Option<i32>,
+    /// The address whose access failed, for SIGSEGV, SIGBUS, SIGILL and SIGFPE.
+    pub fault: Option<Addr>,
+    /// The thread that died, in the target's own PID namespace.
+    pub tid: Tid,
+}
+
+/// The auxiliary vector: pairs of key and value that the kernel gave the program.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Auxv(pub Vec<(u64, u64)>);
+
+impl Auxv {
+    /// Where the program headers of the executable lie (`AT_PHDR`).
+    pub fn program_headers(&self) -> Option<Addr> {
+        self.0.iter().find(|(key, _)| *key == 3).map(|(_, value)| Addr::new(*value))
+    }
+}
+
+/// Whether the threads stand still while a [`Tracer`] is stopped.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stopped {
+    /// All threads, with registers where they stopped.
+    pub threads: Vec<Thread>,
+    /// Threads that could not be stopped within the limit, and why (state D, a vfork parent).
+    pub running: Vec<(Tid, String)>,
+}
+
+/// A target that can be looked into. Opening one stops nothing.
+pub trait Source: Sync {
+    /// What the target is.
+    fn origin(&self) -> &Origin;
+
+    /// Its processor.
+    fn arch(&self) -> Arch;
+
+    /// Its memory as it is now: of a live process, it may change between two reads.
+    fn memory(&self) -> &dyn Memory;
+
+    /// What is mapped where, as of opening.
+    fn mappings(&self) -> &[Mapping];
+
+    /// The auxiliary vector; empty when it is not to be had.
+    fn auxv(&self) -> &Auxv;
+
+    /// Name under which the executable is known, if it is.
+    fn executable_path(&self) -> Option<&Path>;
+
+    /// Opens the executable that the target runs (never the path, which may name another file by
+    /// now). A core has none of its own: an error then says so.
+    fn open_executable(&self) -> Result<File>;
+
+    /// Opens a mapped file as the target sees it.
+    fn open_mapped(&self, mapping: &Mapping) -> Result<File>;
+
+    /// The target's monotonic clock; unknown for a core.
+    fn now(&self) -> Option<Nanotime>;
+
+    /// What ended it; a live process has not ended.
+    fn crash(&self) -> Option<Crash>;
+
+    /// Gets ready to stop the threads, without stopping any.
+    fn trace(&self) -> Result<Box<dyn Tracer + '_>>;
+}
+
+/// Stops and resumes a target. Dropping one always lets the target go.
+pub trait Tracer {
+    /// Stops all threads; those that do not stop within `limit` are named, not waited for. For a core
+    /// this costs nothing.
+    fn stop(&mut self, limit: Duration) -> Result<Stopped>;
+
+    /// Lets all threads go on. They stay ready to be stopped again.
+    fn resume(&mut self) -> Result<()>;
+}
