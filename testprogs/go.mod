@@ -1,0 +1,3 @@
+module example.com/testprogs
+
+go 1.18

@@ -1,0 +1,228 @@
+#!/usr/bin/env bash
+# Makes everything available that the tests need. Safe to run again: what is there is kept.
+#
+#   setup.sh go                            find or install a Go command that can fetch releases
+#   setup.sh toolchains [RELEASE...]       fetch the Go releases of releases.txt, or those given
+#   setup.sh debian                        install compilers, gdb and qemu-user (Debian packages)
+#   setup.sh build RELEASE KIND PROG...    build test programs, print the path of each binary
+#   setup.sh run CMD...                    run CMD with the environment that the tests want
+#   setup.sh kinds                         list the build kinds
+#
+# Everything is kept in .cache (or $ALLGS_CACHE); the releases are in Go's own module cache.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$here")
+cache=${ALLGS_CACHE:-$root/.cache}
+bootstrap=1.27.4
+kinds='default s w pie pie-s cgo cgo-s cgo-pie race noopt v3 arm64 arm64-s arm64-pie arm64-cgo'
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() {
+  printf 'setup: error: %s\n' "$*" >&2
+  exit 1
+}
+
+# True if $1 is a Go command that can switch to other releases (1.21 or later).
+can_switch() {
+  local version
+  version=$(GOTOOLCHAIN=local "$1" env GOVERSION 2>/dev/null) || return 1
+  [[ $version =~ ^go1\.([0-9]+) ]] && ((BASH_REMATCH[1] >= 21))
+}
+
+bootstrap_dir() {
+  printf '%s/mod/golang.org/toolchain@v0.0.1-go%s.linux-%s' "$cache" "$bootstrap" "$(host_arch)"
+}
+
+host_arch() {
+  case $(uname -m) in
+    x86_64) echo amd64 ;;
+    aarch64) echo arm64 ;;
+    *) die "the tests run on x86-64 or arm64, not on $(uname -m)" ;;
+  esac
+}
+
+# The Go command to use, or nothing.
+find_go() {
+  local candidate
+  for candidate in "$(command -v go || true)" /usr/local/go/bin/go "$(bootstrap_dir)/bin/go"; do
+    if [[ -x $candidate ]] && can_switch "$candidate"; then
+      printf '%s\n' "$candidate"
+      return
+    fi
+  done
+}
+
+need_go() {
+  go=$(find_go)
+  [[ -n $go ]] || die "no Go 1.21 or later found: run testprogs/setup.sh go"
+}
+
+as_root() {
+  if ((EUID == 0)); then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo "$@"
+  else
+    die "cannot run '$*': not root and no sudo"
+  fi
+}
+
+# Installs those of the Debian packages that are missing.
+install_packages() {
+  local package missing=()
+  command -v dpkg-query >/dev/null || die "cannot install $*: this is not Debian, install them by hand"
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+  if ((${#missing[@]} == 0)); then
+    say "Debian packages are there: $*"
+    return
+  fi
+  say "installing Debian packages: ${missing[*]}"
+  as_root apt-get update -qq >&2 || die "apt-get update failed"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2 ||
+    die "apt-get install ${missing[*]} failed"
+}
+
+cmd_go() {
+  local found old dir
+  found=$(find_go)
+  if [[ -n $found ]]; then
+    say "using $found ($(GOTOOLCHAIN=local "$found" env GOVERSION))"
+    return
+  fi
+  command -v go >/dev/null || install_packages golang-go ca-certificates
+  old=$(command -v go) || die "golang-go is installed but there is no go command"
+  dir=$(bootstrap_dir)
+  say "fetching go$bootstrap with $("$old" version | cut -d ' ' -f 3)"
+  mkdir -p "$cache"
+  (
+    cd "$cache" # not inside the module: an old go command may not understand its go.mod
+    GOMODCACHE=$cache/mod GO111MODULE=on GOFLAGS=-modcacherw GOTOOLCHAIN=local \
+      "$old" mod download "golang.org/toolchain@v0.0.1-go$bootstrap.linux-$(host_arch)" >&2
+  ) || die "cannot download go$bootstrap from the module proxy"
+  # An old go command unpacks a toolchain like any module: no execute bits, go.mod renamed.
+  find "$dir/bin" "$dir/pkg/tool" -type f -exec chmod +x {} +
+  local renamed
+  while read -r renamed; do
+    cp "$renamed" "${renamed%/_go.mod}/go.mod"
+  done < <(find "$dir" -name _go.mod)
+  can_switch "$dir/bin/go" || die "the downloaded $dir/bin/go does not work"
+  say "using $dir/bin/go"
+}
+
+releases() { sed -e 's/#.*//' -e '/^ *$/d' "$here/releases.txt" | cut -d ' ' -f 1; }
+
+# Fetches one release; tries three times, since a download may fail.
+fetch_release() {
+  local try version
+  for try in 1 2 3; do
+    if version=$(cd "$here" && GOTOOLCHAIN=go$1 "$go" env GOVERSION 2>/dev/null) && [[ $version == "go$1" ]]; then
+      return
+    fi
+    say "fetching go$1: try $try failed"
+  done
+  (cd "$here" && GOTOOLCHAIN=go$1 "$go" version >&2) || true
+  die "cannot fetch go$1 (is the Go module proxy reachable?)"
+}
+
+cmd_toolchains() {
+  local list release pids=() pid failed=0
+  need_go
+  if (($#)); then list=("$@"); else mapfile -t list < <(releases); fi
+  say "fetching ${#list[@]} Go releases (those that are there are kept)"
+  for release in "${list[@]}"; do
+    while (($(jobs -rp | wc -l) >= 4)); do wait -n || failed=1; done
+    fetch_release "$release" &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+  ((failed == 0)) || die "not all Go releases could be fetched"
+  say "all ${#list[@]} Go releases are there"
+}
+
+cmd_debian() {
+  install_packages gcc libc6-dev gdb qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross musl-tools
+}
+
+# Sets `settings` (environment) and `flags` (of go build) for a kind.
+kind_options() {
+  settings=(GOOS=linux GOARCH=amd64 GOAMD64=v1 CGO_ENABLED=0)
+  flags=()
+  case $1 in
+    *-cgo | cgo | cgo-*) settings+=(CGO_ENABLED=1) ;;
+    race) settings+=(CGO_ENABLED=1) ;;
+  esac
+  case $1 in
+    arm64 | arm64-*) settings+=(GOARCH=arm64 CC=aarch64-linux-gnu-gcc) ;;
+  esac
+  case $1 in
+    default | arm64) ;;
+    s | arm64-s) flags=('-ldflags=-s -w') ;;
+    w) flags=('-ldflags=-w') ;;
+    pie | arm64-pie) flags=(-buildmode=pie) ;;
+    pie-s) flags=(-buildmode=pie '-ldflags=-s -w') ;;
+    cgo | arm64-cgo) flags=('-ldflags=-linkmode=external') ;;
+    cgo-s) flags=('-ldflags=-linkmode=external -s -w') ;;
+    cgo-pie) flags=(-buildmode=pie '-ldflags=-linkmode=external') ;;
+    race) flags=(-race) ;;
+    noopt) flags=('-gcflags=all=-N -l') ;;
+    v3) settings+=(GOAMD64=v3) ;;
+    *) die "unknown kind '$1', one of: $kinds" ;;
+  esac
+}
+
+# True if the binary $1 of program $2 is there and no source is newer.
+is_fresh() {
+  [[ -x $1 ]] && [[ -z $(find "$here/$2" "$here/internal" "$here/go.mod" "$here/setup.sh" -newer "$1" -print -quit) ]]
+}
+
+build_one() {
+  local release=$1 kind=$2 prog=$3 out
+  [[ -d $here/$prog ]] || die "no test program '$prog'"
+  out=$cache/bin/$release/$kind/$prog
+  if ! is_fresh "$out" "$prog"; then
+    mkdir -p "${out%/*}"
+    (
+      flock 9
+      is_fresh "$out" "$prog" && exit
+      say "building $prog for go$release, kind $kind"
+      cd "$here"
+      # A build that began before an edit must not look newer than it.
+      touch "$out.start"
+      env "${settings[@]}" GOTOOLCHAIN="go$release" GOFLAGS='-mod=mod -buildvcs=false' GO111MODULE=on \
+        GOWORK=off GOEXPERIMENT= GOCACHE="$cache/go-build" \
+        "$go" build "${flags[@]}" -o "$out.new" "./$prog" >&2
+      touch -r "$out.start" "$out.new"
+      mv "$out.new" "$out"
+      rm -f "$out.start"
+    ) 9>"$out.lock" || die "cannot build $prog for go$release, kind $kind"
+  fi
+  printf '%s\n' "$out"
+}
+
+cmd_build() {
+  (($# >= 3)) || die "usage: setup.sh build RELEASE KIND PROG..."
+  local release=$1 kind=$2 prog settings flags
+  shift 2
+  need_go
+  kind_options "$kind"
+  for prog in "$@"; do build_one "$release" "$kind" "$prog"; done
+}
+
+cmd_run() {
+  (($#)) || die "usage: setup.sh run CMD..."
+  need_go
+  mkdir -p "$cache"
+  export ALLGS_CACHE=$cache ALLGS_SETUP=$here/setup.sh ALLGS_GO=$go
+  export QEMU_LD_PREFIX=${QEMU_LD_PREFIX:-/usr/aarch64-linux-gnu}
+  PATH=$(dirname "$go"):$PATH exec "$@"
+}
+
+case ${1:-help} in
+  go | toolchains | debian | build | run) "cmd_$1" "${@:2}" ;;
+  kinds) printf '%s\n' $kinds ;;
+  help | -h | --help) sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
+  *) die "unknown command '$1', see setup.sh help" ;;
+esac
