@@ -2,7 +2,11 @@
 //! Opened once, before any stop: version, modules and their function tables, layouts of the runtime's
 //! structures, addresses of its globals. Everything says how it was found.
 
+pub mod blob;
+pub mod inline;
 pub mod layout;
+pub mod moduledata;
+pub mod pclntab;
 
 use crate::addr::Addr;
 use std::fmt;
