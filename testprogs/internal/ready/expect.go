@@ -76,7 +76,7 @@ func (e *expectation) set(key, value string) {
 			fail("expect.toml: count = %s", value)
 		}
 		e.count = n
-	case "waker", "status", "minimum_depth": // for the tests only
+	case "status", "waker", "frames": // for the tests only
 	default:
 		fail("expect.toml: unknown key %s", key)
 	}
@@ -123,21 +123,24 @@ func check(expected []expectation, dump string) string {
 
 // hasState looks at the header: goroutine 5 [chan receive, locked to thread]:
 func hasState(block, reason string, locked bool) bool {
-	header := block
-	if i := strings.Index(block, "\n"); i >= 0 {
-		header = block[:i]
-	}
-	rest := ""
-	if i := strings.Index(header, "["); i >= 0 {
-		rest = header[i+1:]
-	}
-	if !strings.HasPrefix(rest, reason) || strings.Contains(rest, "locked to thread") != locked {
+	return hasReason(block, reason) && strings.Contains(header(block), "locked to thread") == locked
+}
+
+func hasReason(block, reason string) bool {
+	state := header(block)
+	if !strings.HasPrefix(state, reason) {
 		return false
 	}
 	for _, next := range []string{"]", ",", " (durable)", " (scan)", " labels:"} {
-		if strings.HasPrefix(rest[len(reason):], next) {
+		if strings.HasPrefix(state[len(reason):], next) {
 			return true
 		}
 	}
 	return false
+}
+
+// header is the first line of a block from the wait reason on.
+func header(block string) string {
+	line := strings.SplitN(block, "\n", 2)[0]
+	return line[strings.Index(line, "[")+1:]
 }

@@ -17,8 +17,19 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"syscall"
 	"time"
 )
+
+// Any process of the user may trace this one, where the Yama module would allow
+// only a parent: a test starts the program and the inspector side by side.
+func init() {
+	const prSetPtracer, anyTracer = 0x59616d61, ^uintptr(0)
+	syscall.RawSyscall(syscall.SYS_PRCTL, prSetPtracer, anyTracer, 0)
+}
+
+// patience is how long the goroutines may take to park.
+const patience = 60 * time.Second
 
 // Program says how one test program gets ready and what it answers.
 type Program struct {
@@ -57,6 +68,18 @@ func (p Program) Park() {
 		Write(name, write)
 	}
 	p.Ready()
+}
+
+// WaitFor waits until a goroutine with this function has this reason.
+func WaitFor(function, reason string) {
+	for begin := time.Now(); time.Since(begin) < patience; time.Sleep(time.Millisecond) {
+		for _, block := range strings.Split(string(Stack()), "\n\n") {
+			if strings.Contains(block, "\n"+function+"(") && hasReason(block, reason) {
+				return
+			}
+		}
+	}
+	fail("%s did not come to [%s]", function, reason)
 }
 
 // Ready prints the READY line.
@@ -133,7 +156,6 @@ func Write(name string, write func(io.Writer) error) {
 
 // settle returns when the dump is as declared and stays the same.
 func settle(expected []expectation) {
-	const patience = 60 * time.Second
 	begin := time.Now()
 	var last []byte
 	for {

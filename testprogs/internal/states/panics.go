@@ -3,6 +3,7 @@ package states
 import (
 	"errors"
 	"runtime"
+	"unsafe"
 )
 
 type node struct {
@@ -31,6 +32,7 @@ func startPanics() {
 	go panicNilMap()
 	go panicNilFunc()
 	go panicNilInterface()
+	go panicCallZero()
 	go panicIndex([]int{1, 2, 3})
 	go panicSlice("short")
 	go panicDivide(100)
@@ -75,6 +77,14 @@ func panicNilMap() {
 func panicNilFunc() {
 	defer func() { park() }()
 	use(nilFunc(3))
+}
+
+// panicCallZero calls a function value whose code is at address 0, so the fault
+// is at pc 0 and the caller is found through the return address alone.
+func panicCallZero() {
+	defer func() { hold() }()
+	code := new(uintptr)
+	(*(*func())(unsafe.Pointer(&code)))()
 }
 
 func panicNilInterface() {

@@ -73,6 +73,7 @@ func startShapes() {
 	go shapeSpilled([]int{1, 2, 3, 4, 5}, 1, 2.5, "x")
 	go shapeMixed(1, "two", point{3, 4}, true, 5, 6, [1]byte{7}, nil, 9)
 	go shapeLarge([1000]byte{1})
+	go shapeHugeFrame(3)
 	go square{3}.area(2)
 	go (&square{4}).area(2)
 }
@@ -239,6 +240,16 @@ func shapeMixed(a int8, b string, c point, d bool, e int16, f uint64, g [1]byte,
 	use(a, c)
 	hold()
 	use(b, d, e, f, g, h, i)
+}
+
+// shapeHugeFrame has a frame of 100 KB.
+//
+//go:noinline
+func shapeHugeFrame(n int) byte {
+	var local [100 << 10]byte
+	local[n] = 1
+	hold()
+	return local[n*2]
 }
 
 //go:noinline
