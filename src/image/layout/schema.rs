@@ -247,6 +247,20 @@ structs! {
         opt {}
     }
 
+    /// `runtime/runtime2.go`, `type _defer struct`.
+    Defer = "runtime._defer" {
+        req {
+            sp: Addr = "sp";
+            func: Addr = "fn";
+            link: Addr = "link";
+        }
+        opt {
+            open_defer: u8 = "openDefer" in 18..21;
+            rangefunc: u8 = "rangefunc" in 22.._;
+            head: Addr = "head" in 22.._;
+        }
+    }
+
     /// `runtime/chan.go`, `type hchan struct`.
     Hchan = "runtime.hchan" {
         req {
