@@ -7,6 +7,7 @@ pub mod inline;
 pub mod layout;
 pub mod moduledata;
 pub mod pclntab;
+pub mod search;
 
 use crate::addr::Addr;
 use std::fmt;

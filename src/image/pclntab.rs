@@ -88,18 +88,19 @@ const GO120: Format = Format {
     inline_parent: 8,
 };
 
-/// Size of the header, in bytes.
-pub(super) const HEADER: usize = 72;
+/// The two magic numbers, of 1.18 and 1.19, and since 1.20.
+const MAGIC: [(u32, Format); 2] = [(0xffff_fff0, GO118), (0xffff_fff1, GO120)];
 
-/// Reads a header: the format, if it is one of a 64-bit program for `arch`.
+/// What the first eight bytes of a header can be for `arch`, as a little-endian number: magic, two
+/// zeros, the instruction quantum and the size of a pointer.
+pub(super) fn header_marks(arch: Arch) -> [u64; 2] {
+    MAGIC.map(|(magic, _)| u64::from(magic) | arch.pc_quantum() << 48 | 8 << 56)
+}
+
+/// The format that a header states, if it is one of a 64-bit program for `arch`.
 pub(super) fn header_format(bytes: &[u8], arch: Arch) -> Option<Format> {
-    let format = match u32_at(bytes, 0)? {
-        0xffff_fff0 => GO118,
-        0xffff_fff1 => GO120,
-        _ => return None,
-    };
-    let [zero, zero2, quantum, pointer] = *bytes.get(4..)?.first_chunk()?;
-    (zero == 0 && zero2 == 0 && u64::from(quantum) == arch.pc_quantum() && pointer == 8).then_some(format)
+    let mark = u64::from_le_bytes(*bytes.first_chunk()?);
+    header_marks(arch).iter().zip(MAGIC).find(|(m, _)| **m == mark).map(|(_, (_, format))| format)
 }
 
 /// A little-endian u32 at `at`.
@@ -124,7 +125,7 @@ pub struct Module {
 }
 
 impl Module {
-    fn new(raw: Raw, regions: &dyn Regions, arch: Arch) -> Result<Module> {
+    pub(super) fn new(raw: Raw, regions: &dyn Regions, arch: Arch) -> Result<Module> {
         let Raw { info, tables, sections, .. } = raw;
         let damaged = |what: &str| {
             let at = info.at;
