@@ -178,6 +178,21 @@ is_fresh() {
   [[ -x $1 ]] && [[ -z $(find "$here/$2" "$here/internal" "$here/go.mod" "$here/setup.sh" -newer "$1" -print -quit) ]]
 }
 
+# Builds $prog into $out. Errors are checked one by one: no errexit inside `||`.
+compile() {
+  say "building $prog for go$release, kind $kind"
+  # A build that began before an edit must not look newer than it.
+  touch "$out.start" &&
+    (
+      cd "$here" && env "${settings[@]}" GOTOOLCHAIN="go$release" GOFLAGS='-mod=mod -buildvcs=false' \
+        GO111MODULE=on GOWORK=off GOEXPERIMENT= GOCACHE="$cache/go-build" \
+        "$go" build "${flags[@]}" -o "$out.new" "./$prog" >&2
+    ) &&
+    touch -r "$out.start" "$out.new" &&
+    mv "$out.new" "$out" &&
+    rm "$out.start"
+}
+
 build_one() {
   local release=$1 kind=$2 prog=$3 out
   [[ -d $here/$prog ]] || die "no test program '$prog'"
@@ -186,17 +201,7 @@ build_one() {
     mkdir -p "${out%/*}"
     (
       flock 9
-      is_fresh "$out" "$prog" && exit
-      say "building $prog for go$release, kind $kind"
-      cd "$here"
-      # A build that began before an edit must not look newer than it.
-      touch "$out.start"
-      env "${settings[@]}" GOTOOLCHAIN="go$release" GOFLAGS='-mod=mod -buildvcs=false' GO111MODULE=on \
-        GOWORK=off GOEXPERIMENT= GOCACHE="$cache/go-build" \
-        "$go" build "${flags[@]}" -o "$out.new" "./$prog" >&2
-      touch -r "$out.start" "$out.new"
-      mv "$out.new" "$out"
-      rm -f "$out.start"
+      is_fresh "$out" "$prog" || compile
     ) 9>"$out.lock" || die "cannot build $prog for go$release, kind $kind"
   fi
   printf '%s\n' "$out"

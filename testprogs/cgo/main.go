@@ -3,7 +3,7 @@
 package main
 
 /*
-#cgo CFLAGS: -O1 -g -fno-omit-frame-pointer -fno-optimize-sibling-calls
+#cgo CFLAGS: -O1 -g -fno-omit-frame-pointer
 #cgo LDFLAGS: -lpthread
 #include <stdint.h>
 
