@@ -1,0 +1,20 @@
+# The tests need Go releases, compilers and gdb: testprogs/setup.sh gets them.
+SETUP := testprogs/setup.sh
+
+.PHONY: help test demo
+
+help:
+	@echo "make test   get what the tests need (Go releases, Debian packages), run all tests"
+	@echo "make demo   build allgs, start a small stuck Go service, look into it"
+	@echo ".ci/run     what CI runs: format, lints, documentation, make test"
+
+test:
+	$(SETUP) go
+	$(SETUP) debian
+	$(SETUP) toolchains
+	$(SETUP) run cargo test --locked
+
+demo:
+	$(SETUP) go
+	cargo build --locked --release
+	$(SETUP) run testprogs/demo.sh target/release/allgs
