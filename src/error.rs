@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Io,
     /// The request itself makes no sense.
     Usage,
+    /// A signal asked this program to end while the target was stopped; the target goes on.
+    Interrupted,
 }
 
 /// A failure of the library. `Display` is one line without the hint and without the cause.

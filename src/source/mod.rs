@@ -5,14 +5,53 @@ pub mod core;
 pub mod live;
 pub mod maps;
 pub mod mmap;
+pub mod regs;
 
 use crate::addr::{Addr, FileOffset, Nanotime, Pid, Span, Tid};
 use crate::arch::Arch;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Memory;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// What to open.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TargetSpec {
+    /// A live process, by its number.
+    Pid(Pid),
+    /// A core file.
+    Core(PathBuf),
+}
+
+impl TargetSpec {
+    /// Reads a target as a person types it: digits alone are a process, all else is the path of a core
+    /// file (`./1234` for a file named like a number).
+    pub fn parse(text: &OsStr) -> Result<TargetSpec> {
+        let bytes = text.as_encoded_bytes();
+        if bytes.is_empty() || !bytes.iter().all(u8::is_ascii_digit) {
+            return Ok(TargetSpec::Core(PathBuf::from(text)));
+        }
+        let number = text.to_str().and_then(|digits| digits.parse().ok()).filter(|n| *n > 0);
+        number.map(|n| TargetSpec::Pid(Pid(n))).ok_or_else(|| {
+            let digits = text.display();
+            Error::new(ErrorKind::Usage, format_args!("{digits} is not the number of a process"))
+                .hint(format_args!("for a file of this name write `./{digits}`"))
+        })
+    }
+}
+
+/// Opens a target. Nothing is stopped.
+pub fn open(target: &TargetSpec) -> Result<Box<dyn Source>> {
+    match target {
+        TargetSpec::Pid(pid) => Ok(Box::new(live::LiveProcess::open(*pid)?)),
+        TargetSpec::Core(path) => {
+            let message = format_args!("{}: core files are not read yet", path.display());
+            Err(Error::new(ErrorKind::Unsupported, message))
+        }
+    }
+}
 
 /// What the target is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -142,7 +181,9 @@ pub trait Source: Sync {
     /// What ended it; a live process has not ended.
     fn crash(&self) -> Option<Crash>;
 
-    /// Gets ready to stop the threads, without stopping any.
+    /// Gets ready to stop the threads, without stopping any. Call it from a thread that ends soon: should
+    /// a thread of a live target stay out of reach (state D) until the tracer is dropped, the end of
+    /// the calling thread is what frees it of us.
     fn trace(&self) -> Result<Box<dyn Tracer + '_>>;
 }
 
@@ -154,4 +195,22 @@ pub trait Tracer {
 
     /// Lets all threads go on. They stay ready to be stopped again.
     fn resume(&mut self) -> Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_a_process_and_all_else_is_a_file() {
+        let parse = |text: &str| TargetSpec::parse(OsStr::new(text));
+        assert_eq!(parse("4242").unwrap(), TargetSpec::Pid(Pid(4242)));
+        assert_eq!(parse("./4242").unwrap(), TargetSpec::Core(PathBuf::from("./4242")));
+        assert_eq!(parse("-1").unwrap(), TargetSpec::Core(PathBuf::from("-1")));
+        for wrong in ["0", "99999999999999999999"] {
+            let error = parse(wrong).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Usage);
+            assert!(error.hint_text().unwrap().contains(&format!("./{wrong}")));
+        }
+    }
 }
