@@ -14,7 +14,7 @@ use crate::memory::Memory;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What to open.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -192,6 +192,12 @@ pub trait Tracer {
     /// Stops all threads; those that do not stop within `limit` are named, not waited for. For a core
     /// this costs nothing.
     fn stop(&mut self, limit: Duration) -> Result<Stopped>;
+
+    /// When the first thread was asked to stop, while a live target is stopped: its pause is what goes
+    /// by from then to the end of [`Tracer::resume`].
+    fn stopped_since(&self) -> Option<Instant> {
+        None
+    }
 
     /// Lets all threads go on. They stay ready to be stopped again.
     fn resume(&mut self) -> Result<()>;

@@ -182,6 +182,7 @@ impl Memory for LiveMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::{Command, Stdio};
 
     /// Our own memory stands in for that of a target.
     fn own() -> LiveMemory {
@@ -268,14 +269,15 @@ mod tests {
 
     #[test]
     fn a_process_that_ended_is_gone_not_unmapped() {
-        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        // It ends with its input, so also if this test fails.
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let pid = Pid(i32::try_from(child.id()).unwrap());
         let dir = ProcDir::open(pid).unwrap();
         let maps = crate::source::maps::parse_maps(&dir.read("maps", 1 << 20).unwrap());
         let probe = maps.iter().find(|m| m.readable).unwrap().span.start;
         let memory = LiveMemory::open(&dir, pid, probe).unwrap();
         assert!(memory.alive());
-        child.kill().unwrap();
+        drop(child.stdin.take());
         child.wait().unwrap();
         assert!(!memory.alive());
         assert_eq!(memory.read(probe, &mut [0]).map_err(|e| e.why), Err(ReadFail::Gone));

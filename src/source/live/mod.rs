@@ -99,7 +99,7 @@ impl LiveProcess {
     /// The process that traces it (a debugger, strace, another of us), if there is one: then it cannot
     /// be stopped by us.
     pub fn tracer_pid(&self) -> Option<Pid> {
-        tracer_of(&self.dir, self.pid)
+        tracer_of(&self.dir, self.pid.0)
     }
 
     /// Gets ready to stop the process, as [`Source::trace`] does.
@@ -306,10 +306,11 @@ fn emulator(path: Option<&Path>) -> bool {
     })
 }
 
-/// The tracer of a process or thread, from its `TracerPid`.
-fn tracer_of(dir: &ProcDir, tid: Pid) -> Option<Pid> {
-    let status = dir.read(&format!("task/{tid}/status"), 64 << 10).ok()?;
-    status_number(&status, "TracerPid").filter(|pid| *pid != 0).map(Pid)
+/// The process that traces a thread. The kernel names the thread that does (`TracerPid`).
+fn tracer_of(dir: &ProcDir, tid: i32) -> Option<Pid> {
+    let tracer = status_number(&dir.thread_status(tid).ok()?, "TracerPid").filter(|tid| *tid != 0)?;
+    let status = ProcDir::open(Pid(tracer)).ok().and_then(|dir| dir.status().ok());
+    Some(Pid(status.and_then(|text| status_number(&text, "Tgid")).unwrap_or(tracer)))
 }
 
 /// The path of a link in `/proc`, without the mark of a removed file.

@@ -50,7 +50,12 @@ impl ProcDir {
         parse_stat(&self.read("stat", SMALL)?).ok_or_else(damaged)
     }
 
-    /// The text of `status`.
+    /// The text of `status` of a thread.
+    pub(super) fn thread_status(&self, tid: i32) -> io::Result<Vec<u8>> {
+        self.read(&format!("task/{tid}/status"), SMALL)
+    }
+
+    /// The text of `status` of the process.
     pub(super) fn status(&self) -> io::Result<Vec<u8>> {
         self.read("status", SMALL)
     }

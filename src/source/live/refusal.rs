@@ -9,7 +9,8 @@ use nix::unistd::geteuid;
 /// The error for a process that is not there.
 pub(super) fn no_such_process(pid: Pid) -> Error {
     // With `hidepid` a process of somebody else has no directory, though it can be asked for.
-    if nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.0), None) == Err(Errno::EPERM) {
+    let raw = nix::unistd::Pid::from_raw(pid.0);
+    if pid.0 > 0 && nix::sys::signal::kill(raw, None) == Err(Errno::EPERM) {
         let hint = "/proc is mounted with hidepid: run as root or as the user who owns the process";
         return Error::new(ErrorKind::PermissionDenied, format_args!("process {pid} is hidden")).hint(hint);
     }

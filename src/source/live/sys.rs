@@ -84,3 +84,57 @@ pub(super) fn poll(tid: i32) -> Result<Option<Change>, Errno> {
     let signal = if status >> 16 == 0 { libc::WSTOPSIG(status) } else { 0 };
     Ok(Some(Change::Stopped { signal }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::process::{Child, Command, Stdio};
+
+    struct Killed(Child);
+
+    impl Drop for Killed {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    /// A signal that reaches a seized thread stops it until it is passed on: a real-time signal too.
+    #[test]
+    fn a_signal_that_stops_a_thread_is_passed_on() {
+        let script = "trap 'echo 10' 10; trap 'echo 40' 40; echo READY; while :; do sleep 0.01; done";
+        let mut child =
+            Killed(Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap());
+        let tid = i32::try_from(child.0.id()).unwrap();
+        let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert_eq!(lines.next().unwrap(), "READY");
+        for signal in [10, 40] {
+            seize(tid).unwrap();
+            let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {tid}")]).status();
+            assert!(sent.unwrap().success());
+            let stopped = loop {
+                // SIGCHLD of its `sleep` stops it as well.
+                match poll(tid).unwrap() {
+                    Some(Change::Stopped { signal: libc::SIGCHLD }) => {
+                        request(libc::PTRACE_CONT as _, tid, libc::SIGCHLD as usize).unwrap();
+                    }
+                    Some(change) => break change,
+                    None => std::thread::yield_now(),
+                }
+            };
+            assert_eq!(stopped, Change::Stopped { signal });
+            let mut words = [0; regs::MAX_WORDS];
+            assert!(registers(tid, &mut words).unwrap() > 0);
+            detach(tid, signal).unwrap();
+            assert_eq!(lines.next().unwrap(), signal.to_string());
+        }
+    }
+
+    #[test]
+    fn only_one_thread_is_ever_waited_for() {
+        for nobody in [0, -1] {
+            assert_eq!(poll(nobody), Err(Errno::ECHILD));
+        }
+    }
+}

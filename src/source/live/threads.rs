@@ -57,7 +57,7 @@ pub(super) fn name(dir: &ProcDir, tid: i32) -> Option<String> {
 
 /// A thread's number in the PID namespace of its process.
 pub(super) fn own_tid(dir: &ProcDir, tid: i32) -> Option<Tid> {
-    own_number(&dir.read(&format!("task/{tid}/status"), 64 << 10).ok()?).map(Tid)
+    own_number(&dir.thread_status(tid).ok()?).map(Tid)
 }
 
 /// What the kernel counted of one thread until one look at it.

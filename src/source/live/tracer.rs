@@ -10,7 +10,7 @@ use super::guard::{self, Hold};
 use super::refusal;
 use super::sys::{self, Change};
 use super::threads::{self, TaskDir};
-use crate::addr::{Pid, Tid};
+use crate::addr::Tid;
 use crate::error::{Error, Result};
 use crate::source::{Registers, Stopped, Thread, Tracer, regs};
 use nix::errno::Errno;
@@ -61,6 +61,8 @@ pub struct LiveTracer<'p> {
     /// Ascending by `host`.
     threads: Vec<Traced>,
     hold: Option<Hold>,
+    /// When the first thread was asked to stop, while the target is stopped.
+    began: Option<Instant>,
     /// Whether threads have the same numbers for the target as for us.
     same_numbers: bool,
     not_send: PhantomData<*const ()>,
@@ -76,6 +78,7 @@ impl<'p> LiveTracer<'p> {
             listed: Vec::new(),
             threads: Vec::new(),
             hold: None,
+            began: None,
             same_numbers,
             not_send: PhantomData,
         };
@@ -95,28 +98,36 @@ impl<'p> LiveTracer<'p> {
     }
 
     fn try_stop(&mut self, limit: Duration, leave: &[Tid]) -> Result<Stopped> {
+        if let Some(signal) = guard::pending() {
+            return Err(guard::interrupted(signal));
+        }
         let mut leave: Vec<i32> = leave.iter().map(|tid| tid.0).collect();
         leave.sort_unstable();
         self.hold.get_or_insert_with(Hold::new);
         self.refresh()?;
         self.seize(&leave)?;
-        let deadline = Instant::now().checked_add(limit);
+        let began = Instant::now();
+        let deadline = began.checked_add(limit);
+        self.began.get_or_insert(began);
         loop {
             self.interrupt();
             self.wait(deadline)?;
-            // All threads that we know stand still: if there are as many as there are, no other one
+            // All threads that we know stand still: if these are as many as there are, no other one
             // exists that could start more. Else they are listed again, and so on until stable.
-            if self.knows_all(&leave) || !self.refresh()? || passed(deadline) {
+            if self.knows_all(&leave) || passed(deadline) {
                 break;
             }
-            self.seize(&leave)?;
+            self.refresh()?;
+            if self.seize(&leave)? == 0 {
+                break;
+            }
         }
         self.process.check()?;
         Ok(self.report(&leave))
     }
 
-    /// Lists the threads again; says whether there are new ones.
-    fn refresh(&mut self) -> Result<bool> {
+    /// Lists the threads again.
+    fn refresh(&mut self) -> Result<()> {
         let process = self.process;
         self.tasks.list(&mut self.listed).map_err(|e| process.failed("listing the threads", e))?;
         let listed = &self.listed;
@@ -135,24 +146,28 @@ impl<'p> LiveTracer<'p> {
                 self.threads.push(describe(process, host, self.same_numbers));
             }
         }
-        let new = self.threads.len() > known;
         self.threads.sort_unstable_by_key(|t| t.host);
-        Ok(new)
+        Ok(())
     }
 
-    fn seize(&mut self, leave: &[i32]) -> Result<()> {
+    /// Becomes the tracer of the threads that have none; says of how many.
+    fn seize(&mut self, leave: &[i32]) -> Result<usize> {
+        let mut seized = 0usize;
         for t in &mut self.threads {
             if t.state != State::Free || leave.binary_search(&t.host).is_ok() {
                 continue;
             }
             t.state = match sys::seize(t.host) {
-                Ok(()) => State::Seized,
+                Ok(()) => {
+                    seized = seized.saturating_add(1);
+                    State::Seized
+                }
                 Err(Errno::ESRCH) => State::Ended,
                 Err(_) if ended(self.process, t.host) => State::Ended,
                 Err(e) => return Err(cannot_seize(self.process, t.host, e)),
             };
         }
-        Ok(())
+        Ok(seized)
     }
 
     fn interrupt(&mut self) {
@@ -247,6 +262,7 @@ impl<'p> LiveTracer<'p> {
         for t in &mut self.threads {
             release(t);
         }
+        self.began = None;
         self.hold = None;
     }
 }
@@ -254,6 +270,10 @@ impl<'p> LiveTracer<'p> {
 impl Tracer for LiveTracer<'_> {
     fn stop(&mut self, limit: Duration) -> Result<Stopped> {
         self.stop_except(limit, &[])
+    }
+
+    fn stopped_since(&self) -> Option<Instant> {
+        self.began
     }
 
     fn resume(&mut self) -> Result<()> {
@@ -328,7 +348,7 @@ fn ended(process: &LiveProcess, tid: i32) -> bool {
 }
 
 fn cannot_seize(process: &LiveProcess, tid: i32, errno: Errno) -> Error {
-    match super::tracer_of(process.dir(), Pid(tid)) {
+    match super::tracer_of(process.dir(), tid) {
         Some(tracer) => refusal::traced_by(process.pid, tracer),
         None => process.failed("tracing the threads", errno),
     }
