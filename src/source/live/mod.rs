@@ -114,7 +114,7 @@ impl LiveProcess {
     }
 
     /// What the kernel counted of each thread until now, ascending by number. Files are kept open from
-    /// call to call.
+    /// call to call: a thread that slept since the last one costs about 2 microseconds.
     pub fn thread_activity(&self) -> Result<Vec<Activity>> {
         let mut activities = self.activities.lock().unwrap_or_else(PoisonError::into_inner);
         activities.look(&self.dir).map_err(|e| self.failed("looking at the threads", e))
@@ -310,7 +310,7 @@ fn emulator(path: Option<&Path>) -> bool {
 fn tracer_of(dir: &ProcDir, tid: i32) -> Option<Pid> {
     let tracer = status_number(&dir.thread_status(tid).ok()?, "TracerPid").filter(|tid| *tid != 0)?;
     let status = ProcDir::open(Pid(tracer)).ok().and_then(|dir| dir.status().ok());
-    Some(Pid(status.and_then(|text| status_number(&text, "Tgid")).unwrap_or(tracer)))
+    Some(Pid(status.and_then(|text: Vec<u8>| status_number(&text, "Tgid")).unwrap_or(tracer)))
 }
 
 /// The path of a link in `/proc`, without the mark of a removed file.
