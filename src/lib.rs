@@ -11,11 +11,13 @@
 )]
 
 pub mod addr;
+pub mod analysis;
 pub mod arch;
 pub mod diag;
 pub mod error;
 pub mod image;
 pub mod memory;
+pub mod report;
 pub mod runtime;
 pub mod source;
 pub mod unwind;

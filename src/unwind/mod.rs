@@ -1,6 +1,8 @@
 //! Unwind: from a goroutine's registers and stack to its frames, by the runtime's own tables and
 //! exactly as the runtime walks them. Pure: needs a memory and an image, knows nothing of sources.
 
+pub mod stacks;
+
 use crate::addr::Addr;
 use std::sync::Arc;
 

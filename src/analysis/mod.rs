@@ -1,0 +1,10 @@
+//! Analysis: questions asked of a snapshot and its stacks. Pure functions of owned data: nothing here
+//! reads a target, a file or a clock. A [`survey::Survey`] joins what the layers below found of each
+//! goroutine; [`select`] and [`group`] work on it, and every report prints from it.
+
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod frames;
+pub mod group;
+pub mod select;
+pub mod survey;

@@ -1,0 +1,120 @@
+//! Report: the JSON document `allgs.report/1`, streamed: one goroutine at a time goes through the
+//! serializer, and no tree is ever built. Each goroutine is on a line of its own, so that plain text
+//! tools find their way in it too.
+
+use super::Report;
+use super::clean::is_unsafe;
+use super::model::{self, Goroutine};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::ser::{CompactFormatter, Formatter};
+use std::io::{self, Write};
+
+/// Writes the whole document.
+pub fn write(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
+    write_value(out, &Document(report))
+}
+
+/// Writes any value in the layout of this tool's documents.
+pub fn write_value(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Lines::default());
+    value.serialize(&mut serializer).map_err(io::Error::from)?;
+    out.write_all(b"\n")
+}
+
+struct Document<'a>(&'a Report<'a>);
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let report = self.0;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("schema", model::SCHEMA)?;
+        map.serialize_entry("target", report.target)?;
+        map.serialize_entry("capture", report.capture)?;
+        map.serialize_entry("counts", report.counts)?;
+        map.serialize_entry(
+            "goroutines",
+            &Each(|| report.survey.rows(&report.selection.indices).map(Goroutine::of)),
+        )?;
+        map.serialize_entry("diagnostics", &Each(|| model::diagnostics(report.diagnostics)))?;
+        map.end()
+    }
+}
+
+/// A sequence made anew each time it is written.
+pub struct Each<F>(pub F);
+
+impl<F: Fn() -> I, I: IntoIterator<Item: Serialize>> Serialize for Each<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
+/// Compact JSON, but for line ends between the members of the document and the elements of its arrays.
+/// Characters that would act on a terminal are escaped, which changes nothing in the values.
+#[derive(Default)]
+struct Lines {
+    depth: u32,
+}
+
+impl Lines {
+    fn separate<W: ?Sized + Write>(&self, out: &mut W, first: bool) -> io::Result<()> {
+        match (first, self.depth <= 2) {
+            (true, true) => out.write_all(b"\n"),
+            (true, false) => Ok(()),
+            (false, true) => out.write_all(b",\n"),
+            (false, false) => out.write_all(b","),
+        }
+    }
+}
+
+impl Formatter for Lines {
+    fn begin_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.depth += 1;
+        CompactFormatter.begin_array(out)
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        CompactFormatter.end_array(out)
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.depth += 1;
+        CompactFormatter.begin_object(out)
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        CompactFormatter.end_object(out)
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        self.separate(out, first)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        match self.depth {
+            1 => self.separate(out, first),
+            _ => CompactFormatter.begin_object_key(out, first),
+        }
+    }
+
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        if fragment.is_ascii() && !fragment.contains('\x7f') {
+            return out.write_all(fragment.as_bytes());
+        }
+        let mut rest = fragment;
+        while let Some((at, found)) = rest.char_indices().find(|(_, c)| is_unsafe(*c)) {
+            let (safe, unsafe_on) = rest.split_at(at);
+            out.write_all(safe.as_bytes())?;
+            for unit in found.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            rest = unsafe_on.strip_prefix(found).unwrap_or_default();
+        }
+        out.write_all(rest.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,31 @@
+//! Report: what was found, printed. One file per format, each a function of the same [`Report`], which
+//! owns no target: everything in it is plain data.
+
+pub mod clean;
+#[cfg(test)]
+mod fixture;
+pub mod json;
+pub mod model;
+pub mod style;
+pub mod text;
+pub mod units;
+
+use crate::analysis::select::Selection;
+use crate::analysis::survey::Survey;
+use crate::diag::Diagnostics;
+
+/// All that a report prints from.
+pub struct Report<'a> {
+    /// The target.
+    pub target: &'a model::Target,
+    /// How it was looked at.
+    pub capture: &'a model::Capture,
+    /// How many goroutines there are of each kind, before any selection.
+    pub counts: &'a model::Counts,
+    /// The goroutines.
+    pub survey: &'a Survey<'a>,
+    /// Those that were asked for.
+    pub selection: &'a Selection,
+    /// What is missing from the answer.
+    pub diagnostics: &'a Diagnostics,
+}
