@@ -3,6 +3,7 @@
 //! structures, addresses of its globals. Everything says how it was found.
 
 pub mod blob;
+pub mod code;
 pub mod inline;
 pub mod layout;
 pub mod moduledata;

@@ -1,0 +1,89 @@
+//! The runtime's globals, located by reading code, against the symbol table of the same file. Nothing
+//! but the content of the segments is used to find them.
+
+#[path = "support/elf_memory.rs"]
+mod elf_memory;
+#[path = "support/layouts.rs"]
+mod layouts;
+
+use allgs::addr::Addr;
+use allgs::image::blob::FromMemory;
+use allgs::image::code::rules::{Located, locate_globals};
+use allgs::image::pclntab::Modules;
+use allgs::image::search::{SearchSpace, find_moduledata};
+use allgs::image::{Found, Provenance};
+use elf_memory::{Loaded, RELEASES, build, minor};
+use std::path::Path;
+
+fn locate(program: &Loaded, release: &str) -> Located {
+    let (memory, arch) = (&program.memory, program.arch);
+    let layout = layouts::moduledata(minor(release));
+    let space = SearchSpace { tables: &program.segments, data: &program.segments };
+    let first = find_moduledata(memory, &FromMemory(memory), &space, &layout, arch)[0];
+    let modules = Modules::load(memory, &FromMemory(memory), first, &layout, arch).unwrap();
+    locate_globals(&modules, memory, arch, &layouts::sched(minor(release)))
+}
+
+/// Compares all globals; gives the count and the names of those that differ.
+fn compare(path: &Path, release: &str) -> (usize, Vec<String>) {
+    let program = Loaded::open(path);
+    let found = locate(&program, release);
+    let place = |found: Option<Found<Addr>>| {
+        assert!(found.is_none_or(|f| f.by == Provenance::Code));
+        found.map(|f| f.value)
+    };
+    let globals = [
+        ("allgs", place(found.allgs)),
+        ("allglock", place(found.allglock)),
+        ("allglen", place(found.allglen)),
+        ("allgptr", place(found.allgptr)),
+        ("allm", place(found.allm)),
+        ("allp", place(found.allp)),
+        ("sched", place(found.sched)),
+        ("semtable", place(found.semtable)),
+        ("waitReasonStrings", found.wait_reasons.map(|f| f.value.0)),
+    ];
+    let mut wrong = Vec::new();
+    for (name, at) in globals {
+        let right = program.symbols[&format!("runtime.{name}")];
+        if at != Some(right) {
+            wrong.push(format!("{name} is {right}, found {at:?}"));
+        }
+    }
+    let (table, length) = (program.symbols["runtime.waitReasonStrings"], program.wait_reason_strings);
+    if found.wait_reasons.map(|f| f.value) != Some((table, length)) {
+        wrong.push(format!("waitReasonStrings has {length} entries, found {:?}", found.wait_reasons));
+    }
+    (globals.len() + 1, wrong)
+}
+
+/// All releases of one kind of build.
+fn check(kind: &str) {
+    let mut failures = Vec::new();
+    for release in RELEASES {
+        let (compared, wrong) = compare(&build(release, kind, "zoo"), release);
+        println!("{release} {kind}: globals compared: {compared}, equal: {}", compared - wrong.len());
+        failures.extend(wrong.into_iter().map(|w| format!("{release} {kind}: {w}")));
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn amd64() {
+    check("default");
+}
+
+#[test]
+fn amd64_position_independent() {
+    check("pie");
+}
+
+#[test]
+fn arm64() {
+    check("arm64");
+}
+
+#[test]
+fn arm64_position_independent() {
+    check("arm64-pie");
+}
