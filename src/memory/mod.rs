@@ -2,6 +2,7 @@
 //! [`Memory`] and nothing else of live processes or core files. `&self` and `Sync`, so that
 //! goroutines are decoded in parallel.
 
+pub mod cache;
 pub mod overlay;
 pub mod sparse;
 

@@ -2,6 +2,16 @@
 //! a [`capture`] (memory of one instant) and an [`crate::image::Image`]; knows nothing of files and
 //! processes.
 
+pub mod chan;
+pub mod gotype;
+pub mod netpoll;
+pub mod notify;
+pub mod select;
+pub mod sema;
+pub mod sudog;
+pub mod syscall;
+pub mod timer;
+
 use crate::addr::{Addr, Nanotime, Tid};
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 //! [`Source`] and [`Tracer`] only, and after the stop nothing but a [`Memory`].
 
 pub mod core;
+pub mod descriptors;
 pub mod live;
 pub mod maps;
 pub mod mmap;
@@ -11,6 +12,7 @@ use crate::addr::{Addr, FileOffset, Nanotime, Pid, Span, Tid};
 use crate::arch::Arch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Memory;
+use descriptors::{Descriptor, SystemCall};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -185,6 +187,18 @@ pub trait Source: Sync {
     /// a thread of a live target stay out of reach (state D) until the tracer is dropped, the end of
     /// the calling thread is what frees it of us.
     fn trace(&self) -> Result<Box<dyn Tracer + '_>>;
+
+    /// What the file descriptors `wanted` of the target refer to now; those that the kernel knows
+    /// nothing of are left out, and a core has no kernel.
+    fn descriptors(&self, _wanted: &[i32]) -> Vec<Descriptor> {
+        Vec::new()
+    }
+
+    /// The system call in which a thread, by its number in the target's own PID namespace, is blocked
+    /// now; `None` when it runs or the kernel does not say.
+    fn system_call(&self, _thread: Tid) -> Option<SystemCall> {
+        None
+    }
 }
 
 /// Stops and resumes a target. Dropping one always lets the target go.

@@ -2,6 +2,7 @@
 //! is ever written to it, and nothing here stops it but a [`LiveTracer`].
 
 mod clock;
+mod descriptors;
 pub mod guard;
 mod memory;
 mod proc;
@@ -13,9 +14,10 @@ mod tracer;
 pub use threads::Activity;
 pub use tracer::LiveTracer;
 
+use super::descriptors::{Descriptor, SystemCall};
 use super::maps::{FileId, parse_with_files};
 use super::{Auxv, Crash, Mapping, Origin, Source, Tracer};
-use crate::addr::{Nanotime, Pid};
+use crate::addr::{Nanotime, Pid, Tid};
 use crate::arch::Arch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Memory;
@@ -216,6 +218,14 @@ impl Source for LiveProcess {
 
     fn trace(&self) -> Result<Box<dyn Tracer + '_>> {
         Ok(Box::new(self.tracer()?))
+    }
+
+    fn descriptors(&self, wanted: &[i32]) -> Vec<Descriptor> {
+        descriptors::describe(&self.dir, wanted)
+    }
+
+    fn system_call(&self, thread: Tid) -> Option<SystemCall> {
+        descriptors::system_call(&self.dir, thread)
     }
 }
 
