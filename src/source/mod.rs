@@ -10,6 +10,7 @@ pub mod regs;
 
 use crate::addr::{Addr, FileOffset, Nanotime, Pid, Span, Tid};
 use crate::arch::Arch;
+use crate::diag::Diagnostics;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Memory;
 use descriptors::{Descriptor, SystemCall};
@@ -182,6 +183,11 @@ pub trait Source: Sync {
 
     /// What ended it; a live process has not ended.
     fn crash(&self) -> Option<Crash>;
+
+    /// What was found wanting when it was opened, such as a core file that was cut.
+    fn diagnostics(&self) -> Diagnostics {
+        Diagnostics::default()
+    }
 
     /// Gets ready to stop the threads, without stopping any. Call it from a thread that ends soon: should
     /// a thread of a live target stay out of reach (state D) until the tracer is dropped, the end of
