@@ -124,7 +124,7 @@ fn count_by_offsets(bytes: &[u8], table: u64, room: u64) -> u64 {
 }
 
 /// The processor of the core, or an error that says what the file is.
-fn recognise(bytes: &[u8], name: &str) -> Result<Arch> {
+pub(super) fn recognise(bytes: &[u8], name: &str) -> Result<Arch> {
     if bytes.is_empty() {
         return Err(bad(name, "it is empty"));
     }

@@ -4,6 +4,7 @@
 //! Cores are often cut, because the disk was full or a limit was reached. What is there is shown;
 //! what is missing is counted in [`CoreFile::diagnostics`].
 
+mod compressed;
 mod delve;
 mod header;
 mod mappings;
@@ -18,6 +19,8 @@ use crate::arch::Arch;
 use crate::diag::Diagnostics;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Memory;
+pub use compressed::Progress;
+use compressed::Packing;
 use header::{Header, bad};
 use notes::{Notes, Signal};
 use segments::{CoreMemory, Segments};
@@ -44,6 +47,11 @@ impl CoreFile {
     /// Opens the core file at `path`. Fails with [`ErrorKind::BadCore`] on what is no core or is
     /// damaged beyond use, with [`ErrorKind::Unsupported`] on cores of other processors.
     pub fn open(path: &Path) -> Result<CoreFile> {
+        CoreFile::open_with(path, &mut |_| {})
+    }
+
+    /// The same; `progress` is called again and again while a packed core is unpacked.
+    pub fn open_with(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<CoreFile> {
         let name = path.display().to_string();
         let io = |e: std::io::Error| {
             Error::new(ErrorKind::Io, format!("cannot open the core file {name}: {e}"))
@@ -52,7 +60,18 @@ impl CoreFile {
             return Err(bad(&name, "it is not a regular file"));
         }
         let file = File::open(path).map_err(io)?;
-        CoreFile::of_map(path, FileMap::open(&file)?)
+        let map = FileMap::open(&file)?;
+        let Some(packing) = Packing::of(&map, &name)? else {
+            return CoreFile::of_map(path, map);
+        };
+        drop(map);
+        let unpacked = compressed::unpack(&file, &name, packing, progress)?;
+        let mut core = CoreFile::of_map(path, FileMap::open(&unpacked.file)?)?;
+        if let Some(why) = unpacked.cut {
+            let what = format!("the packed core file cannot be unpacked to its end: {why}");
+            core.diagnostics.warn(what, "what came out before is used");
+        }
+        Ok(core)
     }
 
     /// Reads the core in `map`; `path` is what it is called.
