@@ -66,7 +66,10 @@ impl Header {
             return Err(bad(name, "it has no program headers: whoever wrote it did not finish"));
         }
         if entry_size != ENTRY_SIZE {
-            return Err(bad(name, format!("its program headers are {entry_size} bytes long, not {ENTRY_SIZE}")));
+            return Err(bad(
+                name,
+                format!("its program headers are {entry_size} bytes long, not {ENTRY_SIZE}"),
+            ));
         }
         let room = (bytes.len() as u64).saturating_sub(table) / ENTRY_SIZE;
         let stated = if count == COUNT_ELSEWHERE {

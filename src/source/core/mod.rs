@@ -19,8 +19,8 @@ use crate::arch::Arch;
 use crate::diag::Diagnostics;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Memory;
-pub use compressed::Progress;
 use compressed::Packing;
+pub use compressed::Progress;
 use header::{Header, bad};
 use notes::{Notes, Signal};
 use segments::{CoreMemory, Segments};
@@ -53,9 +53,8 @@ impl CoreFile {
     /// The same; `progress` is called again and again while a packed core is unpacked.
     pub fn open_with(path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<CoreFile> {
         let name = path.display().to_string();
-        let io = |e: std::io::Error| {
-            Error::new(ErrorKind::Io, format!("cannot open the core file {name}: {e}"))
-        };
+        let io =
+            |e: std::io::Error| Error::new(ErrorKind::Io, format!("cannot open the core file {name}: {e}"));
         if !std::fs::metadata(path).map_err(io)?.is_file() {
             return Err(bad(&name, "it is not a regular file"));
         }
@@ -177,9 +176,8 @@ fn crash(notes: &Notes) -> Option<Crash> {
         .find(|s| deadly(s) && s.detail.is_some())
         .or_else(|| of_first().find(deadly))
         .or_else(|| notes.signals.iter().find(|s| deadly(s) && s.detail.is_some()))?;
-    let by_processor = |(code, _): &(i32, u64)| {
-        FAULTS.contains(&signal.number) && *code > 0 && *code != BY_KERNEL
-    };
+    let by_processor =
+        |(code, _): &(i32, u64)| FAULTS.contains(&signal.number) && *code > 0 && *code != BY_KERNEL;
     Some(Crash {
         signal: signal.number,
         code: signal.detail.map(|(code, _)| code),

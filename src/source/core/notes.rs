@@ -262,9 +262,7 @@ fn registers(prstatus: &[u8], arch: Arch) -> Option<Registers> {
         Arch::Amd64 => &AMD64,
         Arch::Arm64 => &ARM64,
     };
-    let get = |offset: u64| {
-        u64_at(prstatus, prstatus::REGISTERS.saturating_add(offset)).map(Addr::new)
-    };
+    let get = |offset: u64| u64_at(prstatus, prstatus::REGISTERS.saturating_add(offset)).map(Addr::new);
     let lr = match at.lr {
         Some(offset) => Some(get(offset)?),
         None => None,

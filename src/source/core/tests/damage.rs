@@ -133,7 +133,7 @@ fn names_of_files_do_not_multiply() {
     let long = "x".repeat(5000);
     let files: Vec<(u64, u64, u64, &str)> =
         (1..100).map(|i| (i * 0x1000, (i + 1) * 0x1000, 0, long.as_str())).collect();
-    let core = open(&Core::new(AMD64).load(0x1000, [0]).thread(1, 0, 0).files(&files).build()).unwrap();
+    let core = open(&Core::new(AMD64).load(0x100, [0]).thread(1, 0, 0).files(&files).build()).unwrap();
     assert!(core.mappings().iter().all(|m| m.path.is_none()));
     assert_eq!(whats(&core), ["the names of 99 mapped files are too long"]);
 }

@@ -137,8 +137,12 @@ fn a_file_that_reaches_over_two_segments_is_split() {
         .files(&[(0x1000, 0x5000, 1, "/a")])
         .build();
     let core = open(&core).unwrap();
-    let spans: Vec<_> = core.mappings().iter().map(|m| (m.span.start.get(), m.offset.0, m.writable)).collect();
-    assert_eq!(spans, [(0x1000, 0x1000, false), (0x2000, 0x2000, false), (0x3000, 0x3000, true), (0x4000, 0x4000, false)]);
+    let spans: Vec<_> =
+        core.mappings().iter().map(|m| (m.span.start.get(), m.offset.0, m.writable)).collect();
+    assert_eq!(
+        spans,
+        [(0x1000, 0x1000, false), (0x2000, 0x2000, false), (0x3000, 0x3000, true), (0x4000, 0x4000, false)]
+    );
 }
 
 #[test]
@@ -155,7 +159,11 @@ fn more_segments_than_a_u16_counts() {
     assert_eq!(whole.mappings().len(), 70_000);
     file.truncate(file.len() - 65);
     let cut = open(&file).unwrap();
-    assert_eq!(read(&cut, far, 3), Ok(69_999u32.to_le_bytes()[..3].to_vec()), "section 0 is lost with the end");
+    assert_eq!(
+        read(&cut, far, 3),
+        Ok(69_999u32.to_le_bytes()[..3].to_vec()),
+        "section 0 is lost with the end"
+    );
     assert_eq!(read(&cut, far, 4), Err(ReadFail::NotInCore));
     assert_eq!(cut.mappings().len(), 70_000);
 }
