@@ -47,12 +47,17 @@ impl TargetSpec {
 
 /// Opens a target. Nothing is stopped.
 pub fn open(target: &TargetSpec) -> Result<Box<dyn Source>> {
+    open_with(target, &mut |_| {})
+}
+
+/// The same; `progress` is called again and again while a packed core is unpacked.
+pub fn open_with(
+    target: &TargetSpec,
+    progress: &mut dyn FnMut(self::core::Progress),
+) -> Result<Box<dyn Source>> {
     match target {
         TargetSpec::Pid(pid) => Ok(Box::new(live::LiveProcess::open(*pid)?)),
-        TargetSpec::Core(path) => {
-            let message = format_args!("{}: core files are not read yet", path.display());
-            Err(Error::new(ErrorKind::Unsupported, message))
-        }
+        TargetSpec::Core(path) => Ok(Box::new(self::core::CoreFile::open_with(path, progress)?)),
     }
 }
 

@@ -6,6 +6,7 @@ use super::header::{EntryKind, Header};
 use super::raw::{i32_at, slice, u16_at, u32_at, u64_at};
 use crate::addr::{Addr, FileOffset, Span, Tid};
 use crate::arch::Arch;
+use crate::source::regs::MAX_WORDS;
 use crate::source::{Auxv, Registers, Thread};
 
 /// Threads that are kept: what Linux allows at most is four times that, per host.
@@ -43,20 +44,6 @@ mod siginfo {
     pub const CODE: u64 = 8;
     pub const ADDRESS: u64 = 16;
 }
-
-/// Where the registers stand inside `pr_reg`, in bytes.
-struct RegisterOffsets {
-    pc: u64,
-    sp: u64,
-    bp: u64,
-    lr: Option<u64>,
-    g: u64,
-}
-
-/// `struct user_regs_struct` of x86-64: r15 r14 r13 r12 rbp rbx ... rip cs eflags rsp ss.
-const AMD64: RegisterOffsets = RegisterOffsets { pc: 128, sp: 152, bp: 32, lr: None, g: 8 };
-/// `struct user_pt_regs` of AArch64: x0 to x30, sp, pc, pstate.
-const ARM64: RegisterOffsets = RegisterOffsets { pc: 256, sp: 248, bp: 232, lr: Some(240), g: 224 };
 
 /// What killed the process, as one thread tells it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -257,17 +244,11 @@ impl<'a> Note<'a> {
     }
 }
 
+/// The registers of an `NT_PRSTATUS`; `None` when it is too short to hold them all.
 fn registers(prstatus: &[u8], arch: Arch) -> Option<Registers> {
-    let at = match arch {
-        Arch::Amd64 => &AMD64,
-        Arch::Arm64 => &ARM64,
-    };
-    let get = |offset: u64| u64_at(prstatus, prstatus::REGISTERS.saturating_add(offset)).map(Addr::new);
-    let lr = match at.lr {
-        Some(offset) => Some(get(offset)?),
-        None => None,
-    };
-    Some(Registers { pc: get(at.pc)?, sp: get(at.sp)?, bp: get(at.bp)?, lr, g: get(at.g)? })
+    let set = prstatus.get(usize::try_from(prstatus::REGISTERS).ok()?..)?;
+    let words = set.chunks_exact(8).filter_map(|word| word.try_into().ok().map(u64::from_le_bytes));
+    Registers::from_words(arch, &words.take(MAX_WORDS).collect::<Vec<u64>>())
 }
 
 /// The bytes before the first NUL.
