@@ -247,7 +247,7 @@ impl Output {
     /// Free bytes of the disk.
     fn room(&self) -> Result<u64> {
         let stat = nix::sys::statvfs::fstatvfs(&self.file).map_err(|e| self.failed(e.into()))?;
-        Ok(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
+        Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
@@ -289,7 +289,7 @@ mod tests {
     use std::io::Write;
     use std::process::{Command, Stdio};
 
-    /// A core with a hole of 1 MB, packed by `command`; `None` where there is no such command.
+    /// `bytes`, packed by `command`; `None` where there is no such command.
     fn packed(command: &str, arguments: &[&str], bytes: &[u8]) -> Option<Vec<u8>> {
         let mut child = Command::new(command)
             .args(arguments)
@@ -307,10 +307,11 @@ mod tests {
         Some(output.stdout)
     }
 
+    /// A core that does not pack well, larger than the largest block of any packer, with a hole.
     fn core() -> Vec<u8> {
-        let mut memory = vec![0; 1 << 20];
+        let mut memory = vec![0; 7 << 20];
         let mut word = 1u64;
-        for chunk in memory.chunks_mut(8).take(20_000) {
+        for chunk in memory.chunks_mut(8).take(6 << 17) {
             word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             chunk.copy_from_slice(&word.to_le_bytes());
         }
@@ -356,7 +357,7 @@ mod tests {
     #[test]
     fn frames_one_after_the_other_are_one_core() {
         let core = core();
-        let (a, b) = core.split_at(700_000);
+        let (a, b) = core.split_at(1_700_000);
         for (command, arguments) in COMMANDS {
             let Some(mut bytes) = packed(command, arguments, a) else { continue };
             bytes.extend(packed(command, arguments, b).unwrap());
