@@ -3,7 +3,11 @@
 //! structures, addresses of its globals. Everything says how it was found.
 
 pub mod blob;
+pub mod buildinfo;
 pub mod code;
+pub mod dwarf;
+pub mod elf;
+pub mod inflate;
 pub mod inline;
 pub mod layout;
 pub mod moduledata;
