@@ -175,7 +175,7 @@ structs! {
             runqtail: u32 = "runqtail";
             runq: Addr = "runq";
             runnext: Addr = "runnext";
-            timers: Addr = "timers" | "timers.heap";
+            timers: Addr = "timers.heap" | "timers";
         }
         opt {}
     }
