@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn unpacks_in_steps() {
-        let bytes: Vec<u8> = (0..100_000u32).flat_map(|i| (i * i).to_le_bytes()).collect();
+        let bytes: Vec<u8> = (0..100_000u32).flat_map(|i| i.wrapping_mul(i).to_le_bytes()).collect();
         let packed = packed(&bytes);
         let mut section =
             Inflated::new(Compression::Zlib, &packed, bytes.len() as u64).unwrap();

@@ -7,15 +7,33 @@ pub mod buildinfo;
 pub mod code;
 pub mod dwarf;
 pub mod elf;
+mod globals;
 pub mod inflate;
 pub mod inline;
 pub mod layout;
 pub mod moduledata;
+mod open;
 pub mod pclntab;
 pub mod search;
+pub mod statics;
 
-use crate::addr::Addr;
+pub use open::LoadedFile;
+
+use crate::addr::{Addr, Bias};
+use crate::arch::Arch;
+use crate::diag::Diagnostics;
+use crate::error::Result;
+use crate::memory::Memory;
+use crate::source::Source;
+use buildinfo::BuildInfo;
+use elf::ElfKind;
+use layout::Layouts;
+use layout::rules::Rules;
+use layout::version::GoVersion;
+use pclntab::Modules;
+use statics::{ImageMemory, Statics};
 use std::fmt;
+use std::path::PathBuf;
 
 /// How a thing was found; ordered from the most to the least direct.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -89,4 +107,80 @@ pub struct Globals {
     pub semtable: Option<Found<Addr>>,
     /// `runtime.waitReasonStrings`, an array of strings, and its length.
     pub wait_reasons: Option<Found<(Addr, u64)>>,
+}
+
+/// How an image is opened.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct OpenOptions {
+    /// The executable, if not the one that the target names.
+    pub exe: Option<PathBuf>,
+}
+
+/// The file that holds the target's Go runtime.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Executable {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The GNU build id, if it has one.
+    pub build_id: Option<Vec<u8>>,
+    /// Go's own build id, if it has one.
+    pub go_build_id: Option<String>,
+    /// What kind of file it is.
+    pub kind: ElfKind,
+    /// Whether it has no symbol table.
+    pub stripped: bool,
+    /// Whether it has DWARF.
+    pub has_dwarf: bool,
+    /// How far the loader moved it.
+    pub bias: Bias,
+}
+
+/// The program of a target.
+pub struct Image {
+    /// Its processor.
+    pub arch: Arch,
+    /// The version of the Go toolchain that built it.
+    pub go: GoVersion,
+    /// How the version was found.
+    pub go_by: Provenance,
+    /// What the linker recorded of the build.
+    pub build: BuildInfo,
+    /// The file that holds the runtime.
+    pub exe: Executable,
+    /// Its modules and their function tables.
+    pub modules: Modules,
+    /// How the first module was found.
+    pub modules_by: Provenance,
+    /// Where the members of the runtime's structures lie.
+    pub layouts: Layouts,
+    /// How the runtime of its release behaves.
+    pub rules: Rules,
+    /// Where the runtime's variables lie.
+    pub globals: Globals,
+    /// The texts of wait reasons by number.
+    pub wait_reasons: Vec<String>,
+    /// How they were found.
+    pub wait_reasons_by: Provenance,
+    /// What is missing, and what it means.
+    pub diagnostics: Diagnostics,
+    statics: Statics,
+}
+
+impl Image {
+    /// Opens the program of a source. Fails when it is not Go, is of a release that is not decoded, or
+    /// when what no decoder can do without was not found or does not fit the memory.
+    pub fn open(source: &dyn Source, options: &OpenOptions) -> Result<Image> {
+        open::open(source, options)
+    }
+
+    /// Files other than the executable whose code is mapped into the target: shared libraries,
+    /// plugins. Those that can't be opened are left out.
+    pub fn candidates(source: &dyn Source) -> impl Iterator<Item = LoadedFile> + '_ {
+        open::candidates(source)
+    }
+
+    /// Code and read-only data from the files of the target, all else from `lower`.
+    pub fn memory<'a>(&'a self, lower: &'a dyn Memory) -> ImageMemory<'a> {
+        ImageMemory { statics: &self.statics, lower }
+    }
 }

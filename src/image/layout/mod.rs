@@ -54,6 +54,8 @@ layouts! {
     moduledata: Moduledata,
     /// A goroutine in a queue.
     sudog: Sudog,
+    /// A deferred call.
+    defer: Defer,
     /// A channel.
     hchan: Hchan,
     /// A root of waiters at semaphores.
