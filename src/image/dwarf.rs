@@ -13,10 +13,12 @@ use crate::image::elf::ElfFile;
 use crate::image::inflate::Inflated;
 use crate::image::layout::schema::StructDecl;
 use gimli::{
-    Abbreviations, AttributeValue, DebugAbbrev, DebugAbbrevOffset, EndianSlice,
-    EntriesRaw, LittleEndian, SectionId, UnitHeader, UnitOffset, UnitSectionOffset, UnitType,
+    Abbreviations, AttributeValue, DebugAbbrev, DebugAbbrevOffset, EndianSlice, EntriesRaw, LittleEndian,
+    SectionId, UnitHeader, UnitOffset, UnitSectionOffset, UnitType,
 };
 use rustc_hash::FxHashMap;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
@@ -80,6 +82,7 @@ pub fn read(
             found: FxHashMap::default(),
             facts: DwarfFacts { bytes: part.len(), ..DwarfFacts::default() },
             indexed: Vec::new(),
+            abbreviations: RefCell::new(None),
         };
         match search.units() {
             Ok(End::NeedMore) if part.len() < total => want = part.len().saturating_mul(GROWTH),
@@ -109,12 +112,14 @@ struct Search<'a> {
     found: FxHashMap<&'static str, usize>,
     facts: DwarfFacts,
     indexed: Vec<Indexed>,
+    /// Those read last and where they are: Go's units all share them.
+    abbreviations: RefCell<Option<(usize, Rc<Abbreviations>)>>,
 }
 
 /// A unit whose header was read.
 struct Unit<'a> {
     header: UnitHeader<Slice<'a>>,
-    abbreviations: Abbreviations,
+    abbreviations: Rc<Abbreviations>,
     addr_base: u64,
     /// Whether all of it is unpacked.
     complete: bool,
@@ -145,8 +150,7 @@ impl<'a> Search<'a> {
     /// runtime were met: what they lack is nowhere.
     fn has_types_and_variables(&self) -> bool {
         let variables = self.facts.variables.len() + self.indexed.len();
-        (self.structs.is_empty() || !self.found.is_empty())
-            && (self.variables.is_empty() || variables > 0)
+        (self.structs.is_empty() || !self.found.is_empty()) && (self.variables.is_empty() || variables > 0)
     }
 
     fn all_found(&self) -> bool {
@@ -160,9 +164,7 @@ impl<'a> Search<'a> {
         let Some(raw) = RawHeader::read(self.data.get(at..).unwrap_or_default()) else {
             return Ok(None);
         };
-        let next = at.checked_add(raw.len).ok_or(gimli::Error::UnexpectedEof(
-            gimli::ReaderOffsetId(0),
-        ))?;
+        let next = at.checked_add(raw.len).ok_or(gimli::Error::UnexpectedEof(gimli::ReaderOffsetId(0)))?;
         let Some(kind) = raw.kind else { return Ok(Some((None, next))) };
         let entries = self.data.get(at.saturating_add(raw.header_size)..).unwrap_or_default();
         let complete = next <= self.data.len();
@@ -181,11 +183,23 @@ impl<'a> Search<'a> {
             UnitSectionOffset(at),
             EndianSlice::new(entries, LittleEndian),
         );
-        let abbreviations = header.abbreviations(self.abbrev)?;
+        let abbreviations = self.abbreviations(raw.abbrev_offset)?;
         let Some(addr_base) = runtime_unit(&header, &abbreviations, complete)? else {
             return Ok(if complete || !entries.is_empty() { Some((None, next)) } else { None });
         };
         Ok(Some((Some(Unit { header, abbreviations, addr_base, complete }), next)))
+    }
+
+    fn abbreviations(&self, at: usize) -> gimli::Result<Rc<Abbreviations>> {
+        let mut last = self.abbreviations.borrow_mut();
+        if let Some((offset, abbreviations)) = &*last
+            && *offset == at
+        {
+            return Ok(abbreviations.clone());
+        }
+        let new = Rc::new(self.abbrev.abbreviations(DebugAbbrevOffset(at))?);
+        *last = Some((at, new.clone()));
+        Ok(new)
     }
 
     /// Walks the entries of a unit, keeping none.

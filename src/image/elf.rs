@@ -260,8 +260,7 @@ impl ElfFile {
                 continue;
             }
             let end = name.iter().position(|b| *b == 0).unwrap_or(name.len());
-            let Some(which) = names.iter().position(|n| name.get(..end) == Some(n.as_bytes()))
-            else {
+            let Some(which) = names.iter().position(|n| name.get(..end) == Some(n.as_bytes())) else {
                 continue;
             };
             let undefined = number::<2>(entry, 6).is_none_or(|index| index == 0);
@@ -289,9 +288,9 @@ impl ElfFile {
         let in_segments = segments.map(|s| (s.offset.0, s.file_size));
         let sections = self.sections.iter().filter(|s| s.kind == elf::SHT_NOTE);
         let in_sections = sections.map(|s| (s.offset, s.size));
-        in_segments.chain(in_sections).find_map(|(offset, size)| {
-            find_note(slice(self.bytes(), offset, size)?, name, kind)
-        })
+        in_segments
+            .chain(in_sections)
+            .find_map(|(offset, size)| find_note(slice(self.bytes(), offset, size)?, name, kind))
     }
 
     /// Address of the program headers as the file states it.
@@ -342,8 +341,7 @@ impl ElfFile {
         let relro = self.segments.iter().find(|s| s.kind == elf::PT_GNU_RELRO);
         let overlaps = |s: &Segment| {
             relro.is_some_and(|r| {
-                r.va.0 < s.va.0.saturating_add(s.mem_size)
-                    && s.va.0 < r.va.0.saturating_add(r.mem_size)
+                r.va.0 < s.va.0.saturating_add(s.mem_size) && s.va.0 < r.va.0.saturating_add(r.mem_size)
             })
         };
         let constant = self.loads().filter(|s| !s.writable && !overlaps(s));

@@ -52,11 +52,8 @@ impl Finder<'_> {
     /// Finds and checks all globals. The list of goroutines is needed; others may be missing.
     pub(super) fn find(&self, diagnostics: &mut Diagnostics) -> Result<Globals> {
         let code = OnceCell::new();
-        let code = || {
-            code.get_or_init(|| {
-                locate_globals(self.modules, self.memory, self.arch, &self.layouts.sched)
-            })
-        };
+        let code =
+            || code.get_or_init(|| locate_globals(self.modules, self.memory, self.arch, &self.layouts.sched));
         let symbols = self.symbols();
         let named = |index: usize| self.named(index, &symbols);
         let allgs = named(1).or_else(|| code().allgs).ok_or_else(|| {

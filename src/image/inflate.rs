@@ -134,8 +134,7 @@ mod tests {
     fn unpacks_in_steps() {
         let bytes: Vec<u8> = (0..100_000u32).flat_map(|i| i.wrapping_mul(i).to_le_bytes()).collect();
         let packed = packed(&bytes);
-        let mut section =
-            Inflated::new(Compression::Zlib, &packed, bytes.len() as u64).unwrap();
+        let mut section = Inflated::new(Compression::Zlib, &packed, bytes.len() as u64).unwrap();
         assert_eq!(section.prefix(1000).unwrap().get(..1000), bytes.get(..1000));
         assert!(section.prefix(1000).unwrap().len() < bytes.len() / 2);
         assert_eq!(section.prefix(70_000).unwrap().get(..70_000), bytes.get(..70_000));

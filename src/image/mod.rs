@@ -11,6 +11,7 @@ mod globals;
 pub mod inflate;
 pub mod inline;
 pub mod layout;
+pub mod locate;
 pub mod moduledata;
 mod open;
 pub mod pclntab;

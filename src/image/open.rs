@@ -76,8 +76,7 @@ pub(super) fn open(source: &dyn Source, options: &OpenOptions) -> Result<Image> 
         arch,
     };
     let globals = finder.find(&mut diagnostics)?;
-    let (wait_reasons, wait_reasons_by) =
-        globals::wait_reasons(&whole, &globals, &chosen, &mut diagnostics);
+    let (wait_reasons, wait_reasons_by) = globals::wait_reasons(&whole, &globals, &chosen, &mut diagnostics);
     Ok(Image {
         arch,
         go,
@@ -278,13 +277,9 @@ impl Opening<'_> {
             None => self.file.segments(true),
         };
         let space = SearchSpace { tables: &tables, data: &data };
-        let mut found =
-            find_moduledata(&memory, &memory, &space, &self.layouts.moduledata, self.arch);
+        let mut found = find_moduledata(&memory, &memory, &space, &self.layouts.moduledata, self.arch);
         if found.is_empty() {
-            let space = SearchSpace {
-                tables: &self.file.segments(false),
-                data: &self.file.segments(true),
-            };
+            let space = SearchSpace { tables: &self.file.segments(false), data: &self.file.segments(true) };
             found = find_moduledata(&memory, &memory, &space, &self.layouts.moduledata, self.arch);
         }
         found

@@ -242,7 +242,7 @@ structs! {
             parent: Addr = "parent";
             waitlink: Addr = "waitlink";
             waittail: Addr = "waittail";
-            c: Addr = "c.vu" | "c";
+            c: Addr = "c.maybeTraceablePtr.vu" | "c";
         }
         opt {}
     }

@@ -142,9 +142,7 @@ impl Table {
         let below = self.measured.iter().rev().find(|m| **m <= patch);
         let above = self.measured.iter().find(|m| **m >= patch);
         match (below, above) {
-            (Some(a), Some(b)) => {
-                a == b || self.structure(name, *a, arch) == self.structure(name, *b, arch)
-            }
+            (Some(a), Some(b)) => a == b || self.structure(name, *a, arch) == self.structure(name, *b, arch),
             _ => false,
         }
     }
