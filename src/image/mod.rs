@@ -180,6 +180,11 @@ impl Image {
         open::candidates(source)
     }
 
+    /// The text of a wait reason; `None` for a number that the target's release does not define.
+    pub fn wait_reason(&self, number: u8) -> Option<&str> {
+        self.wait_reasons.get(usize::from(number)).map(String::as_str)
+    }
+
     /// Code and read-only data from the files of the target, all else from `lower`.
     pub fn memory<'a>(&'a self, lower: &'a dyn Memory) -> ImageMemory<'a> {
         ImageMemory { statics: &self.statics, lower }

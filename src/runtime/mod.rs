@@ -11,6 +11,12 @@ pub mod sema;
 pub mod sudog;
 pub mod syscall;
 pub mod timer;
+pub mod capture;
+pub mod decode;
+pub mod labels;
+pub mod snapshot;
+
+pub use snapshot::Snapshot;
 
 use crate::addr::{Addr, Nanotime, Tid};
 use std::time::Duration;

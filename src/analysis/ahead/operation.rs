@@ -1,0 +1,117 @@
+//! Analysis, ahead: what a call does to the objects that goroutines wait for, by the callee's name and
+//! its arguments. Names are the runtime's and package sync's own, in all releases.
+
+use super::Operation;
+use super::amd64::{RAX, RBX, RDI, RSI};
+use super::value::{State, Value, View};
+
+/// What becomes of a call.
+pub enum Callee {
+    /// The path ends in it.
+    NeverReturns,
+    /// It keeps all registers (write barriers).
+    Keeps,
+    /// It is not followed; what it returns is unknown.
+    Opaque,
+    /// It pushes a deferred call of this closure and returns 0.
+    Pushes(Value),
+    /// It does these operations: object, what, step of the balance.
+    Does(Vec<(u64, Operation, i8)>),
+    /// Its code is followed.
+    Follow,
+}
+
+/// Cases of one select that are read.
+const MOST_CASES: u64 = 1024;
+
+/// Packages whose code never touches users' locks: not followed, to save time.
+const OPAQUE: [&str; 7] = ["runtime.", "internal/runtime/", "reflect.", "fmt.", "strconv.", "math.", "unicode."];
+
+const NEVER: [&str; 12] = [
+    "runtime.gopanic",
+    "runtime.goPanic",
+    "runtime.panic",
+    "runtime.throw",
+    "runtime.fatal",
+    "runtime.morestack",
+    "runtime.goexit",
+    "runtime.Goexit",
+    "os.Exit",
+    "runtime.sigpanic",
+    "runtime.block",
+    "sync.fatal",
+];
+
+/// What a call of the function `name` does, given the registers at the call.
+pub fn callee(name: &str, state: &State, view: &View<'_>) -> Callee {
+    if NEVER.iter().any(|prefix| name.starts_with(prefix)) {
+        return Callee::NeverReturns;
+    }
+    if name.starts_with("runtime.gcWriteBarrier") || name.starts_with("runtime.wbZero") {
+        return Callee::Keeps;
+    }
+    let register = |n: usize| state.registers.get(n).copied().unwrap_or(Value::UNKNOWN);
+    match name {
+        "runtime.deferproc" => return Callee::Pushes(register(RAX)),
+        "runtime.deferprocStack" => {
+            let closure = register(RAX).bits.map(|d| state.load(view, d.wrapping_add(24), 8));
+            return Callee::Pushes(closure.unwrap_or(Value::UNKNOWN));
+        }
+        "runtime.selectgo" => return select(state, view),
+        _ => {}
+    }
+    let stripped = name.strip_prefix("internal/").unwrap_or(name);
+    match known(stripped, register(RAX), register(RBX)) {
+        Some(operations) => Callee::Does(operations),
+        None if OPAQUE.iter().any(|prefix| name.starts_with(prefix)) => Callee::Opaque,
+        None => Callee::Follow,
+    }
+}
+
+/// Operations by name; `Some` of nothing when the call is known to do none, or its object is unknown.
+fn known(name: &str, first: Value, second: Value) -> Option<Vec<(u64, Operation, i8)>> {
+    use Operation as O;
+    let one = |object: Value, operation, step| object.bits.map(|at| vec![(at, operation, step)]).unwrap_or_default();
+    Some(match name {
+        "sync.(*Mutex).Lock" | "sync.(*Mutex).TryLock" => one(first, O::Unlock, 1),
+        "sync.(*Mutex).Unlock" => one(first, O::Unlock, -1),
+        "sync.(*Mutex).lockSlow" | "sync.(*Mutex).unlockSlow" | "sync.(*RWMutex).rUnlockSlow" => Vec::new(),
+        "sync.(*RWMutex).Lock" | "sync.(*RWMutex).TryLock" => one(first, O::Unlock, 1),
+        "sync.(*RWMutex).Unlock" => one(first, O::Unlock, -1),
+        "sync.(*RWMutex).RLock" | "sync.(*RWMutex).TryRLock" | "sync.(*rlocker).Lock" => one(first, O::RUnlock, 1),
+        "sync.(*RWMutex).RUnlock" | "sync.(*rlocker).Unlock" => one(first, O::RUnlock, -1),
+        "sync.(*WaitGroup).Done" => one(first, O::Done, 0),
+        "sync.(*WaitGroup).Add" => match second.bits {
+            Some(delta) if (delta as i64) < 0 => one(first, O::Done, 0),
+            _ => Vec::new(),
+        },
+        "sync.(*WaitGroup).Wait" => Vec::new(),
+        "sync.(*Cond).Signal" | "sync.(*Cond).Broadcast" => one(first, O::Signal, 0),
+        "runtime.chansend1" | "runtime.selectnbsend" => one(first, O::Send, 0),
+        "runtime.closechan" => one(first, O::Close, 0),
+        "runtime.chanrecv1" | "runtime.chanrecv2" => one(first, O::Receive, 0),
+        "runtime.selectnbrecv" => {
+            let mut both = one(first, O::Receive, 0);
+            both.extend(one(second, O::Receive, 0));
+            both
+        }
+        _ => return None,
+    })
+}
+
+/// `selectgo(cas0, order0, pc0, nsends, nrecvs, block)`: cases of 16 bytes `{channel, elem}`, sends
+/// first (runtime/select.go).
+fn select(state: &State, view: &View<'_>) -> Callee {
+    let register = |n: usize| state.registers.get(n).and_then(|v| v.bits);
+    let (Some(cases), Some(sends), Some(receives)) = (register(RAX), register(RDI), register(RSI)) else {
+        return Callee::Opaque;
+    };
+    let mut operations = Vec::new();
+    for i in 0..sends.saturating_add(receives).min(MOST_CASES) {
+        let operation = if i < sends { Operation::Send } else { Operation::Receive };
+        if let Some(channel) = state.load(view, cases.wrapping_add(16 * i), 8).bits {
+            operations.push((channel, operation, 0));
+        }
+    }
+    Callee::Does(operations)
+}

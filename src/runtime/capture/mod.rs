@@ -1,0 +1,208 @@
+//! Runtime, capture: memory of one instant with the target stopped for as short as can be.
+//!
+//! What need not be read in the stop is copied before it and proved after it: a g whose [`looks::Key`]
+//! is the same before the stop and after it did not run in between, so the early copy of its stack is
+//! its stack at the instant of the stop. The stop reads what is expected to move: the goroutines that
+//! changed between two early looks, those that run or are about to, and the scheduler itself.
+//! docs/ARCHITECTURE.md, "The proof", has the argument and its holes.
+
+pub mod looks;
+mod scheduler;
+mod session;
+mod stacks;
+mod verify;
+
+pub use scheduler::{Copied, Scheduler};
+pub use stacks::Captured;
+pub use verify::Verdict;
+
+use crate::addr::{Addr, Nanotime};
+use crate::diag::Diagnostics;
+use crate::error::Result;
+use crate::image::{Globals, Image};
+use crate::memory::{Memory, read_slice};
+use crate::runtime::Consistency;
+use crate::source::{Origin, Source, Thread};
+use looks::{Look, Roster};
+use stacks::Copies;
+use std::time::{Duration, SystemTime};
+
+/// How a target is to be captured.
+#[derive(Clone, Copy, Debug)]
+pub struct CaptureOptions {
+    /// Whether the threads may be stopped.
+    pub stopping: Stopping,
+    /// The stop ends after this time even if not all was read; what is missing is marked.
+    pub max_pause: Option<Duration>,
+    /// Reads everything in the stop as well and compares: for tests.
+    pub verify: bool,
+}
+
+/// Whether the threads of a live target may be stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stopping {
+    /// For as short as it takes.
+    Allowed,
+    /// Not at all: each goroutine is of an instant of its own.
+    Never,
+}
+
+/// What the whole of a capture is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Instant {
+    /// All of it is of one instant, in which the target stood still.
+    Stopped,
+    /// All of it is of one instant; no thread ran while it was read, so nothing was stopped.
+    Asleep,
+    /// Some goroutines could not be proved to be of the instant of the stop; they are marked.
+    Partial,
+    /// Nothing was stopped: each goroutine is of an instant of its own.
+    Unstopped,
+    /// A core file.
+    Core,
+}
+
+impl Instant {
+    /// The stable word for JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Instant::Stopped => "stopped",
+            Instant::Asleep => "asleep",
+            Instant::Partial => "partial",
+            Instant::Unstopped => "unstopped",
+            Instant::Core => "core",
+        }
+    }
+}
+
+/// Memory of one instant.
+pub struct Capture<'a> {
+    pub(crate) roster: Roster,
+    pub(crate) look: Look,
+    pub(crate) consistency: Vec<Consistency>,
+    pub(crate) scheduler: Scheduler,
+    /// The threads, with registers where they were stopped.
+    pub threads: Vec<Thread>,
+    /// Copied stacks over the source's memory.
+    pub memory: Captured<'a>,
+    /// What the whole is.
+    pub instant: Instant,
+    /// When.
+    pub at: SystemTime,
+    /// When, by the target's monotonic clock.
+    pub now: Option<Nanotime>,
+    /// Each stop of the target, from the first interrupt to the last resume.
+    pub pauses: Vec<Duration>,
+    /// Goroutines read while the target was stopped.
+    pub read_in_stop: u64,
+    /// Goroutines whose early copy was proved to be of the instant.
+    pub proved: u64,
+    /// Goroutines that are of another instant.
+    pub unproved: u64,
+    /// Bytes copied.
+    pub bytes_read: u64,
+    /// What the check found, if it was asked for.
+    pub verdict: Option<Verdict>,
+    /// What went missing.
+    pub diagnostics: Diagnostics,
+}
+
+/// Captures `source`.
+pub fn capture<'a>(source: &'a dyn Source, image: &Image, options: &CaptureOptions) -> Result<Capture<'a>> {
+    match source.origin() {
+        Origin::Core { .. } => of_core(source, image),
+        Origin::Live { .. } => session::run(source, image, options),
+    }
+}
+
+/// A core never changes: only the g structs are copied, stacks are read where they lie.
+fn of_core<'a>(source: &'a dyn Source, image: &Image) -> Result<Capture<'a>> {
+    let memory = source.memory();
+    let mut diagnostics = Diagnostics::default();
+    let order = read_order(memory, &image.globals, &mut diagnostics)?;
+    let roster = Roster::new(order, image.layouts.g.size);
+    let mut look = roster.blank();
+    roster.look(memory, &mut look);
+    let mut scheduler = Scheduler::find(memory, &image.globals, &image.layouts);
+    scheduler.read(memory, &image.globals, &image.layouts);
+    let stopped = source.trace()?.stop(Duration::MAX)?;
+    Ok(Capture {
+        consistency: vec![Consistency::Exact; roster.len()],
+        bytes_read: roster.bytes() as u64,
+        roster,
+        look,
+        scheduler,
+        threads: stopped.threads,
+        memory: Captured::new(Copies::new(0), memory),
+        instant: Instant::Core,
+        at: SystemTime::now(),
+        now: None,
+        pauses: Vec::new(),
+        read_in_stop: 0,
+        proved: 0,
+        unproved: 0,
+        verdict: None,
+        diagnostics,
+    })
+}
+
+/// Pointers of `allgs` that are read at a time.
+const POINTERS_AT_ONCE: u64 = 8192;
+
+/// Most gs that are taken: more than any process can hold on this hardware.
+const MOST_GS: u64 = 100_000_000;
+
+/// The pointers of `runtime.allgs`. A running target may append meanwhile: `allglen` is read before
+/// `allgptr`, as the runtime's own readers do (runtime/proc.go, atomicAllG).
+pub(crate) fn read_order(
+    memory: &dyn Memory,
+    globals: &Globals,
+    diagnostics: &mut Diagnostics,
+) -> Result<Vec<Addr>> {
+    let (array, len) = locate_order(memory, globals)?;
+    let mut order = read_pointers(memory, array, 0, len);
+    let missing = len.saturating_sub(order.len() as u64);
+    if missing > 0 {
+        diagnostics.warn(
+            format!("the list of goroutines can be read only in part: {missing} of {len} pointers are missing"),
+            "those goroutines are not shown",
+        );
+    }
+    order.retain(|g| !g.is_null());
+    Ok(order)
+}
+
+/// The pointers that were added to `allgs` after the first `known`.
+pub(crate) fn read_order_from(memory: &dyn Memory, globals: &Globals, known: usize) -> Result<Vec<Addr>> {
+    let (array, len) = locate_order(memory, globals)?;
+    let mut order = read_pointers(memory, array, known as u64, len);
+    order.retain(|g| !g.is_null());
+    Ok(order)
+}
+
+fn read_pointers(memory: &dyn Memory, array: Addr, from: u64, len: u64) -> Vec<Addr> {
+    let mut order = Vec::new();
+    let mut done = from;
+    while done < len.min(MOST_GS) {
+        let now = POINTERS_AT_ONCE.min(len - done);
+        let mut bytes = vec![0; (now * 8) as usize];
+        let at = array.offset(done * 8);
+        if memory.read(at, &mut bytes).is_err() {
+            let rest = (0..now).map_while(|i| memory.read_addr(at.offset(i * 8)).ok());
+            order.extend(rest);
+            break;
+        }
+        order.extend(bytes.as_chunks::<8>().0.iter().map(|b| Addr::new(u64::from_le_bytes(*b))));
+        done += now;
+    }
+    order
+}
+
+fn locate_order(memory: &dyn Memory, globals: &Globals) -> Result<(Addr, u64)> {
+    if let (Some(len), Some(ptr)) = (globals.allglen, globals.allgptr) {
+        let len = memory.read_u64(len.value)?;
+        return Ok((memory.read_addr(ptr.value)?, len));
+    }
+    let slice = read_slice(memory, globals.allgs.value)?;
+    Ok((slice.array, slice.len))
+}
