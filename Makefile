@@ -1,11 +1,12 @@
 # The tests need Go releases, compilers and gdb: testprogs/setup.sh gets them.
 SETUP := testprogs/setup.sh
 
-.PHONY: help test demo
+.PHONY: help test demo layouts
 
 help:
 	@echo "make test   get what the tests need (Go releases, Debian packages), run all tests"
 	@echo "make demo   build allgs, start a small stuck Go service, look into it"
+	@echo "make layouts  measure the layout tables of all Go releases anew"
 	@echo ".ci/run     what CI runs: format, lints, documentation, make test"
 
 test:
@@ -18,3 +19,7 @@ demo:
 	$(SETUP) go
 	cargo build --locked --release
 	$(SETUP) run testprogs/demo.sh target/release/allgs
+
+layouts:
+	$(SETUP) go
+	$(SETUP) run cargo run --locked --example layouts
