@@ -7,10 +7,11 @@ use allgs::memory::Piece;
 use allgs::source::live::{LiveProcess, guard};
 use allgs::source::{Origin, Source, Stopped, Tracer};
 use nix::sys::signal::{Signal, kill};
-use std::io::{BufRead, BufReader, Lines, Write};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// Threads of the target that counts.
@@ -22,7 +23,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// A child process, killed when the test ends.
 struct Target {
     child: Child,
-    out: Lines<BufReader<ChildStdout>>,
+    /// The lines that it writes.
+    out: Receiver<String>,
     /// What it said after READY.
     facts: Vec<u64>,
 }
@@ -30,7 +32,11 @@ struct Target {
 impl Target {
     fn spawn(command: &mut Command) -> Target {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap()).lines();
+        let written = BufReader::new(child.stdout.take().unwrap());
+        let (into, out) = channel();
+        std::thread::spawn(move || {
+            written.lines().map_while(Result::ok).try_for_each(|line| into.send(line))
+        });
         let mut target = Target { child, out, facts: Vec::new() };
         let ready = target.line_with("READY");
         target.facts = ready.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect();
@@ -43,11 +49,15 @@ impl Target {
     }
 
     /// Waits for the next line with `word`; returns what follows it.
-    fn line_with(&mut self, word: &str) -> String {
+    fn line_with(&self, word: &str) -> String {
+        self.next_with(word).expect("the target ended or hangs")
+    }
+
+    fn next_with(&self, word: &str) -> Option<String> {
         loop {
-            let line = self.out.next().expect("the target ended").unwrap();
+            let line = self.out.recv_timeout(2 * LIMIT).ok()?;
             if let Some((_, after)) = line.split_once(word) {
-                return after.to_owned();
+                return Some(after.to_owned());
             }
         }
     }
@@ -375,7 +385,7 @@ fn job_control_works_while_the_target_is_stopped() {
 
 #[test]
 fn no_signal_is_lost() {
-    let mut target = Target::role("counters");
+    let target = Target::role("counters");
     let process = target.open();
     let mut tracer = process.tracer().unwrap();
     for _ in 0..20 {
@@ -398,12 +408,13 @@ fn no_signal_is_lost() {
             }
             stops
         });
-        for _ in 0..200 {
+        let lost = (0..250).find(|_| {
             target.send(Signal::SIGUSR1);
-            target.line_with("RECEIVED");
-        }
+            target.next_with("RECEIVED").is_none()
+        });
         done.store(true, Ordering::Relaxed);
         assert!(tracing.join().unwrap() > 0);
+        assert_eq!(lost, None);
     });
 }
 
@@ -501,14 +512,14 @@ fn a_thread_that_cannot_stop_is_named_not_waited_for() {
     let children = format!("/proc/{0}/task/{0}/children", target.pid());
     let child = Orphan(Pid(std::fs::read_to_string(children).unwrap().trim().parse().unwrap()));
     until("the parent waits", || main_state(target.pid()) == 'D');
-    let process = target.open();
+    let (process, pid) = (target.open(), target.pid());
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut tracer = process.tracer().unwrap();
             let stopped = tracer.stop(Duration::from_millis(20)).unwrap();
             assert_eq!(stopped.threads.first().and_then(|thread| thread.registers), None);
             let (tid, why) = stopped.running.first().expect("it does not stop");
-            assert_eq!(tid.0, target.pid().0);
+            assert_eq!(tid.0, pid.0);
             assert!(why.contains("state D"), "{why}");
         });
     });
