@@ -27,7 +27,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut gs: Vec<Addr> = snapshot.gs.iter().map(|g| g.at).collect();
     gs.sort_unstable();
     let g_ranges = merge(gs.iter().map(|g| (*g, g.offset(size))));
-    let mut g_bytes: Vec<Vec<u8>> = g_ranges.iter().map(|(a, b)| vec![1; (b.get() - a.get()) as usize]).collect();
+    let mut g_bytes: Vec<Vec<u8>> =
+        g_ranges.iter().map(|(a, b)| vec![1; (b.get() - a.get()) as usize]).collect();
     let mut stack_bytes = vec![1u8; 1 << 30];
 
     let tids: Vec<NixPid> = std::fs::read_dir(format!("/proc/{pid}/task"))?
@@ -90,7 +91,11 @@ fn merge(sorted: impl Iterator<Item = (Addr, Addr)>) -> Vec<(Addr, Addr)> {
     ranges
 }
 
-fn read<'b>(memory: &dyn Memory, ranges: &[(Addr, Addr)], buffers: impl Iterator<Item = &'b mut [u8]>) -> usize {
+fn read<'b>(
+    memory: &dyn Memory,
+    ranges: &[(Addr, Addr)],
+    buffers: impl Iterator<Item = &'b mut [u8]>,
+) -> usize {
     let mut pieces: Vec<Piece<'b>> =
         ranges.iter().zip(buffers).map(|((at, _), into)| Piece { at: *at, into, ok: false }).collect();
     memory.read_pieces(&mut pieces);

@@ -132,7 +132,8 @@ fn files_are_touched_only_by_sources_and_the_command_line() {
     let mut findings = Vec::new();
     for (file, number, line) in lines() {
         let reads = ["fs::read", "File::open", "fs::write", "std::process", "File::create"];
-        if !places.iter().any(|place| file.starts_with(place)) && reads.iter().any(|word| line.contains(word)) {
+        if !places.iter().any(|place| file.starts_with(place)) && reads.iter().any(|word| line.contains(word))
+        {
             findings.push(format!("src/{file}:{number}: touches files or processes"));
         }
     }

@@ -122,7 +122,12 @@ pub fn m(view: StructView<'_>, layout: &schema::M) -> ReadResult<M> {
 
 /// Decodes one p.
 pub fn p(view: StructView<'_>, layout: &schema::P) -> ReadResult<P> {
-    Ok(P { at: view.base(), id: view.get(layout.id)?, status: view.get(layout.status)?, m: view.get(layout.m)? })
+    Ok(P {
+        at: view.base(),
+        id: view.get(layout.id)?,
+        status: view.get(layout.status)?,
+        m: view.get(layout.m)?,
+    })
 }
 
 /// Where the used part of a parked goroutine's stack begins: `syscallsp` counts whatever the status

@@ -2,19 +2,19 @@
 //! a [`capture`] (memory of one instant) and an [`crate::image::Image`]; knows nothing of files and
 //! processes.
 
+pub mod capture;
 pub mod chan;
+pub mod decode;
 pub mod gotype;
+pub mod labels;
 pub mod netpoll;
 pub mod notify;
 pub mod select;
 pub mod sema;
+pub mod snapshot;
 pub mod sudog;
 pub mod syscall;
 pub mod timer;
-pub mod capture;
-pub mod decode;
-pub mod labels;
-pub mod snapshot;
 
 pub use snapshot::Snapshot;
 

@@ -66,7 +66,8 @@ impl<'a> Snapshot<'a> {
         let (gs, dead) = decode_gs(&capture, image, &mut diagnostics);
         let l = &image.layouts;
         let ms = decode_all(&capture.scheduler.ms, |view| decode::m(view, &l.m), "thread", &mut diagnostics);
-        let ps = decode_all(&capture.scheduler.ps, |view| decode::p(view, &l.p), "processor", &mut diagnostics);
+        let ps =
+            decode_all(&capture.scheduler.ps, |view| decode::p(view, &l.p), "processor", &mut diagnostics);
         let index = |f: fn(&M) -> Addr| {
             let pairs = ms.iter().enumerate().map(|(i, m)| (f(m), i));
             pairs.filter(|(at, _)| !at.is_null()).collect::<FxHashMap<_, _>>()
@@ -131,8 +132,11 @@ enum Decoded {
 }
 
 fn decode_gs(capture: &Capture<'_>, image: &Image, diagnostics: &mut Diagnostics) -> (Vec<G>, u64) {
-    let decoded: Vec<Decoded> =
-        (0..capture.roster.len()).into_par_iter().with_min_len(512).map(|i| decode_one(capture, image, i)).collect();
+    let decoded: Vec<Decoded> = (0..capture.roster.len())
+        .into_par_iter()
+        .with_min_len(512)
+        .map(|i| decode_one(capture, image, i))
+        .collect();
     let (mut gs, mut dead, mut unreadable) = (Vec::with_capacity(decoded.len()), 0, 0u64);
     for one in decoded {
         match one {
@@ -142,7 +146,8 @@ fn decode_gs(capture: &Capture<'_>, image: &Image, diagnostics: &mut Diagnostics
         }
     }
     if unreadable > 0 {
-        diagnostics.warn(format!("{unreadable} g structs could not be read"), "those goroutines are not shown");
+        diagnostics
+            .warn(format!("{unreadable} g structs could not be read"), "those goroutines are not shown");
     }
     warn_of_doubles(&gs, diagnostics);
     (gs, dead)

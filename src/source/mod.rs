@@ -8,6 +8,8 @@ pub mod maps;
 pub mod mmap;
 pub mod regs;
 
+pub use live::Activity;
+
 use crate::addr::{Addr, FileOffset, Nanotime, Pid, Span, Tid};
 use crate::arch::Arch;
 use crate::diag::Diagnostics;
@@ -194,6 +196,17 @@ pub trait Source: Sync {
         Diagnostics::default()
     }
 
+    /// The threads as they are now, without registers: nothing is stopped for it.
+    fn threads(&self) -> Vec<Thread> {
+        Vec::new()
+    }
+
+    /// What the kernel counted of each thread until now; `None` where nothing runs or nothing is
+    /// counted.
+    fn activity(&self) -> Option<Vec<Activity>> {
+        None
+    }
+
     /// Gets ready to stop the threads, without stopping any. Call it from a thread that ends soon: should
     /// a thread of a live target stay out of reach (state D) until the tracer is dropped, the end of
     /// the calling thread is what frees it of us.
@@ -222,6 +235,13 @@ pub trait Tracer {
     /// by from then to the end of [`Tracer::resume`].
     fn stopped_since(&self) -> Option<Instant> {
         None
+    }
+
+    /// The same, but the threads `leave` (numbers in our PID namespace) are left alone and come without
+    /// registers: whoever leaves a thread alone proves afterwards that it did not run.
+    fn stop_except(&mut self, limit: Duration, leave: &[Tid]) -> Result<Stopped> {
+        let _ = leave;
+        self.stop(limit)
     }
 
     /// Lets all threads go on. They stay ready to be stopped again.

@@ -103,8 +103,7 @@ impl Target {
             let _ = errors.read_to_end(&mut text);
             String::from_utf8_lossy(&text).into_owned()
         });
-        let mut target =
-            Target { child, stdin, lines, ready: String::new(), dir, stderr: Some(stderr) };
+        let mut target = Target { child, stdin, lines, ready: String::new(), dir, stderr: Some(stderr) };
         target.ready = target.wait_for("READY");
         target
     }
@@ -118,7 +117,10 @@ impl Target {
                 Err(_) => {
                     let _ = self.child.kill();
                     let stderr = self.stderr.take().map(|t| t.join().unwrap_or_default());
-                    panic!("no line {start:?} from the test program; its stderr:\n{}", stderr.unwrap_or_default());
+                    panic!(
+                        "no line {start:?} from the test program; its stderr:\n{}",
+                        stderr.unwrap_or_default()
+                    );
                 }
             }
         }
@@ -171,11 +173,7 @@ impl Drop for Target {
 
 /// Runs allgs and returns what it printed.
 pub fn allgs(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_allgs"))
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .expect("allgs starts")
+    Command::new(env!("CARGO_BIN_EXE_allgs")).args(args).stdin(Stdio::null()).output().expect("allgs starts")
 }
 
 /// Runs allgs, which must succeed; returns its stdout.

@@ -51,8 +51,7 @@ impl Roster {
         let size = size as usize;
         let mut sorted: Vec<usize> = (0..order.len()).collect();
         sorted.sort_unstable_by_key(|i| order.get(*i).copied());
-        let mut roster =
-            Roster { places: vec![0; order.len()], order, ranges: Vec::new(), total: 0, size };
+        let mut roster = Roster { places: vec![0; order.len()], order, ranges: Vec::new(), total: 0, size };
         for index in sorted {
             roster.place(index);
         }
@@ -93,7 +92,9 @@ impl Roster {
     /// Copies the bytes of the gs `which` from one look to another.
     pub fn carry(&self, which: &FxHashSet<usize>, from: &Look, to: &mut Look) {
         for index in which {
-            let Some(range) = self.places.get(*index).map(|place| *place..*place + self.size) else { continue };
+            let Some(range) = self.places.get(*index).map(|place| *place..*place + self.size) else {
+                continue;
+            };
             if let (Some(source), Some(target)) = (from.bytes.get(range.clone()), to.bytes.get_mut(range)) {
                 target.copy_from_slice(source);
             }

@@ -164,7 +164,9 @@ pub(crate) fn read_order(
     let missing = len.saturating_sub(order.len() as u64);
     if missing > 0 {
         diagnostics.warn(
-            format!("the list of goroutines can be read only in part: {missing} of {len} pointers are missing"),
+            format!(
+                "the list of goroutines can be read only in part: {missing} of {len} pointers are missing"
+            ),
             "those goroutines are not shown",
         );
     }

@@ -2,9 +2,9 @@
 //! they are read in one batch. What can be followed only then (new ms, run queues) is bounded.
 
 use crate::addr::Addr;
+use crate::image::Globals;
 use crate::image::layout::Layouts;
 use crate::image::layout::field::StructView;
-use crate::image::Globals;
 use crate::memory::{Memory, Piece, read_slice};
 
 /// Most ms that are followed: a chain that is longer is a cycle or damage.
@@ -66,7 +66,8 @@ impl Scheduler {
         let Some(allp) = globals.allp.and_then(|found| read_slice(memory, found.value).ok()) else { return };
         let runq_end = layouts.p.runq.offset.saturating_add(8 * RUNQ_SLOTS as u32);
         let size = runq_end.max(layouts.p.runnext.offset.saturating_add(8));
-        let pointers = (0..allp.len.min(MOST_PS)).map_while(|i| memory.read_addr(allp.array.offset(8 * i)).ok());
+        let pointers =
+            (0..allp.len.min(MOST_PS)).map_while(|i| memory.read_addr(allp.array.offset(8 * i)).ok());
         self.ps = pointers.filter(|p| !p.is_null()).map(|p| Copied::blank(p, size)).collect();
     }
 
@@ -103,8 +104,7 @@ impl Scheduler {
     /// The gs that run, are about to run, or may be worked for by a system stack: `m.curg` of every m
     /// whatever its status, `p.runnext`, `p.runq` and `sched.runq`.
     pub fn live(&self, memory: &dyn Memory, layouts: &Layouts) -> Vec<Addr> {
-        let mut live: Vec<Addr> =
-            self.ms.iter().filter_map(|m| m.view()?.get(layouts.m.curg).ok()).collect();
+        let mut live: Vec<Addr> = self.ms.iter().filter_map(|m| m.view()?.get(layouts.m.curg).ok()).collect();
         for p in self.ps.iter().filter_map(Copied::view) {
             queued(p, layouts, &mut live);
         }

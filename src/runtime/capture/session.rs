@@ -7,13 +7,13 @@ use super::scheduler::Scheduler;
 use super::stacks::{Captured, Copies, Prepared, Wanted};
 use super::verify::{Truth, Verdict};
 use super::{Capture, CaptureOptions, Instant, Stopping, read_order};
-use crate::addr::{Addr, Nanotime, Span};
+use crate::addr::{Addr, Nanotime, Span, Tid};
 use crate::diag::Diagnostics;
 use crate::error::{ErrorKind, Result};
 use crate::image::Image;
 use crate::memory::Memory;
 use crate::runtime::{Consistency, G, M, Status, decode};
-use crate::source::{Source, Stopped, Thread, Tracer};
+use crate::source::{Activity, Source, Stopped, Thread, Tracer};
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::time::{Duration, Instant as Clock, SystemTime};
@@ -30,6 +30,9 @@ const MANY: usize = 8;
 /// How long threads that do not stop (state D, parents in vfork) are waited for.
 const STOP_LIMIT: Duration = Duration::from_millis(500);
 
+/// From that many threads on, those that sleep are left alone in a stop.
+const SLEEPERS: usize = 50;
+
 /// Stacks up to this size are copied whole when where they are used from isn't known, in bytes.
 const WHOLE: u64 = 256 << 10;
 
@@ -40,17 +43,32 @@ const SYSTEM_STACK: u64 = 64 << 10;
 const RED_ZONE: u64 = 128;
 
 /// Captures a live target.
-pub(super) fn run<'a>(source: &'a dyn Source, image: &Image, options: &CaptureOptions) -> Result<Capture<'a>> {
-    let mut session = Session::open(source, image, options)?;
+pub(super) fn run<'a>(
+    source: &'a dyn Source,
+    image: &Image,
+    options: &CaptureOptions,
+) -> Result<Capture<'a>> {
+    let mut session = Box::new(Session::open(source, image, options)?);
     if options.stopping == Stopping::Never {
         return Ok(session.without_stop());
+    }
+    if !options.verify
+        && let Some(before) = session.all_asleep()
+    {
+        match session.asleep(&before) {
+            Ok(capture) => return Ok(capture),
+            Err(awake) => session = awake,
+        }
     }
     if session.roster.len() > FEW {
         session.copy_early();
     }
     match source.trace() {
         Ok(tracer) => session.with_stops(tracer),
-        Err(e) if e.kind() == ErrorKind::PermissionDenied && source.memory().read_u8(session.probe()).is_ok() => {
+        Err(e)
+            if e.kind() == ErrorKind::PermissionDenied
+                && source.memory().read_u8(session.probe()).is_ok() =>
+        {
             session.diagnostics.warn(e, "read without stopping: each goroutine is of an instant of its own");
             Ok(session.without_stop())
         }
@@ -65,6 +83,7 @@ struct Session<'a, 'i> {
     max_pause: Option<Duration>,
     verify: bool,
     truth: Option<Truth>,
+    leave_sleepers: bool,
     roster: Roster,
     look: Look,
     spare: Look,
@@ -85,6 +104,8 @@ struct Round {
     at: SystemTime,
     now: Option<Nanotime>,
     read: FxHashSet<usize>,
+    /// A thread that was left alone ran: nothing of the round counts.
+    void: bool,
     /// All gs were looked at in the stop itself: nothing is left to be proved.
     whole: bool,
     cut: bool,
@@ -106,6 +127,7 @@ impl<'a, 'i> Session<'a, 'i> {
             max_pause: options.max_pause,
             verify: options.verify,
             truth: None,
+            leave_sleepers: true,
             copies: Copies::new(roster.len()),
             scheduler: Scheduler::find(memory, &image.globals, &image.layouts),
             roster,
@@ -186,7 +208,7 @@ impl<'a, 'i> Session<'a, 'i> {
     }
 
     /// Stops the target, up to [`ROUNDS`] times, until all early copies are proved.
-    fn with_stops(mut self, mut tracer: Box<dyn Tracer + 'a>) -> Result<Capture<'a>> {
+    fn with_stops(mut self: Box<Self>, mut tracer: Box<dyn Tracer + 'a>) -> Result<Capture<'a>> {
         if self.roster.len() > FEW {
             self.look_at_all();
             let moved = self.changed();
@@ -196,6 +218,12 @@ impl<'a, 'i> Session<'a, 'i> {
         loop {
             rounds += 1;
             let round = self.stop(tracer.as_mut())?;
+            if round.void {
+                self.leave_sleepers = false;
+                if rounds < ROUNDS {
+                    continue;
+                }
+            }
             let residue = self.check(&round);
             if residue.is_empty() || rounds == ROUNDS || round.cut {
                 drop(tracer);
@@ -209,8 +237,10 @@ impl<'a, 'i> Session<'a, 'i> {
     fn stop(&mut self, tracer: &mut dyn Tracer) -> Result<Round> {
         let all = self.roster.len() <= FEW || self.hot.len() > self.roster.len() / MANY;
         self.make_room(all);
+        let sleepers = self.sleepers();
+        let leave: Vec<Tid> = sleepers.iter().map(|a| a.tid).collect();
         let begin = Clock::now();
-        let stopped = tracer.stop(self.max_pause.map_or(STOP_LIMIT, |p| p.min(STOP_LIMIT)));
+        let stopped = tracer.stop_except(self.max_pause.map_or(STOP_LIMIT, |p| p.min(STOP_LIMIT)), &leave);
         let stopped = match stopped {
             Ok(stopped) => stopped,
             Err(e) => {
@@ -218,9 +248,10 @@ impl<'a, 'i> Session<'a, 'i> {
                 return Err(e);
             }
         };
-        let round = self.read_in_stop(&stopped, all, begin);
+        let mut round = self.read_in_stop(&stopped, all, begin);
         tracer.resume()?;
         self.pauses.push(begin.elapsed());
+        round.void = !sleepers.is_empty() && !self.slept(&sleepers);
         for (tid, why) in stopped.running {
             self.diagnostics.warn(
                 format!("thread {tid} did not stop: {why}"),
@@ -228,6 +259,58 @@ impl<'a, 'i> Session<'a, 'i> {
             );
         }
         Ok(round)
+    }
+
+    /// The threads that are left alone in the next stop: those that sleep, from [`SLEEPERS`] threads on.
+    fn sleepers(&self) -> Vec<Activity> {
+        if !self.leave_sleepers {
+            return Vec::new();
+        }
+        let mut all = self.source.activity().unwrap_or_default();
+        if all.len() < SLEEPERS {
+            return Vec::new();
+        }
+        all.retain(|thread| thread.asleep);
+        all
+    }
+
+    /// Whether none of these threads ran since they were looked at.
+    fn slept(&self, before: &[Activity]) -> bool {
+        let now = self.source.activity().unwrap_or_default();
+        before.iter().all(|thread| {
+            let place = now.binary_search_by_key(&thread.tid, |a| a.tid);
+            place.ok().and_then(|i| now.get(i)).is_some_and(|later| later.slept_since(thread))
+        })
+    }
+
+    /// All threads, if all of them sleep.
+    fn all_asleep(&self) -> Option<Vec<Activity>> {
+        let all = self.source.activity()?;
+        (!all.is_empty() && all.iter().all(|thread| thread.asleep)).then_some(all)
+    }
+
+    /// Reads everything without a stop while no thread runs; gives up as soon as one did.
+    fn asleep(mut self: Box<Self>, before: &[Activity]) -> Result<Capture<'a>, Box<Self>> {
+        let (at, now) = (SystemTime::now(), self.source.now());
+        self.scheduler.read(self.memory, &self.image.globals, &self.image.layouts);
+        self.take_new();
+        self.look_at_all();
+        let all: Vec<usize> = (0..self.roster.len()).collect();
+        let runs = |i: &usize| self.g(&self.look, *i).is_some_and(|g| g.status == Status::Running);
+        if all.par_iter().with_min_len(1024).any(runs) {
+            return Err(self);
+        }
+        let wanted = self.wanted_parked(&self.look, &all);
+        let read = Prepared::new(&wanted, Vec::new()).read_parallel(self.memory);
+        self.bytes_read += read.len();
+        self.copies.keep(read, self.memory);
+        let after = self.source.activity().unwrap_or_default();
+        if after.len() != before.len() || !self.slept(before) {
+            return Err(self);
+        }
+        let threads = self.source.threads();
+        let consistency = vec![Consistency::Exact; self.roster.len()];
+        Ok(self.capture(threads, at, now, consistency, Instant::Asleep, 0, 0))
     }
 
     fn make_room(&mut self, all: bool) {
@@ -271,12 +354,13 @@ impl<'a, 'i> Session<'a, 'i> {
                 self.wanted_parked(look, &all)
             }));
         }
-        Round { threads: stopped.threads.clone(), at, now, read, whole: all, cut }
+        Round { threads: stopped.threads.clone(), at, now, read, void: false, whole: all, cut }
     }
 
     /// Takes over gs that were added to `allgs` since the roster was made.
     fn take_new(&mut self) {
-        let Ok(order) = super::read_order_from(self.memory, &self.image.globals, self.by_address.len()) else {
+        let Ok(order) = super::read_order_from(self.memory, &self.image.globals, self.by_address.len())
+        else {
             return;
         };
         for at in order {
@@ -334,7 +418,7 @@ impl<'a, 'i> Session<'a, 'i> {
         residue
     }
 
-    fn finish(mut self, round: Round, residue: Vec<usize>) -> Capture<'a> {
+    fn finish(mut self: Box<Self>, round: Round, residue: Vec<usize>) -> Capture<'a> {
         let mut consistency = vec![Consistency::Exact; self.roster.len()];
         let unproved = residue.len() as u64 + if round.cut { self.hot.len() as u64 } else { 0 };
         let open: Vec<usize> =
@@ -375,7 +459,7 @@ impl<'a, 'i> Session<'a, 'i> {
     }
 
     /// Reads everything without a stop.
-    fn without_stop(mut self) -> Capture<'a> {
+    fn without_stop(mut self: Box<Self>) -> Capture<'a> {
         let (at, now) = (SystemTime::now(), self.source.now());
         self.scheduler.read(self.memory, &self.image.globals, &self.image.layouts);
         self.look_at_all();
@@ -388,7 +472,7 @@ impl<'a, 'i> Session<'a, 'i> {
 
     #[allow(clippy::too_many_arguments)]
     fn capture(
-        self,
+        self: Box<Self>,
         threads: Vec<Thread>,
         at: SystemTime,
         now: Option<Nanotime>,

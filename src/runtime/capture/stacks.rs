@@ -233,8 +233,10 @@ mod tests {
         memory.put(Addr::new(0x1000), (0..=255u8).cycle().take(0x2000).collect::<Vec<_>>());
         memory.put(Addr::new(0x10_0000), [9; 32]);
         let want = |index, at: u64, len| Wanted { index, span: Span { start: Addr::new(at), len } };
-        let plan =
-            Prepared::new(&[want(2, 0x10_0000, 32), want(0, 0x1010, 8), want(1, 0x1108, 16), want(3, 0x50_0000, 8)], Vec::new());
+        let plan = Prepared::new(
+            &[want(2, 0x10_0000, 32), want(0, 0x1010, 8), want(1, 0x1108, 16), want(3, 0x50_0000, 8)],
+            Vec::new(),
+        );
         assert_eq!(plan.ranges.len(), 3);
         let mut copies = Copies::new(4);
         copies.keep(plan.read_parallel(&memory), &memory);

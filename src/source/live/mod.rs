@@ -16,7 +16,7 @@ pub use tracer::LiveTracer;
 
 use super::descriptors::{Descriptor, SystemCall};
 use super::maps::{FileId, parse_with_files};
-use super::{Auxv, Crash, Mapping, Origin, Source, Tracer};
+use super::{Auxv, Crash, Mapping, Origin, Source, Thread, Tracer};
 use crate::addr::{Nanotime, Pid, Tid};
 use crate::arch::Arch;
 use crate::error::{Error, ErrorKind, Result};
@@ -110,9 +110,13 @@ impl LiveProcess {
             return Err(refusal::traced_by(self.pid, tracer));
         }
         self.check()?;
+        LiveTracer::new(self, self.same_numbers())
+    }
+
+    /// Whether threads have the same numbers for the target as for us.
+    fn same_numbers(&self) -> bool {
         let ours = Path::new("/proc/self/ns/pid").read_link().ok();
-        let same_numbers = ours.is_some() && self.dir.link("ns/pid").ok() == ours;
-        LiveTracer::new(self, same_numbers)
+        ours.is_some() && self.dir.link("ns/pid").ok() == ours
     }
 
     /// What the kernel counted of each thread until now, ascending by number. Files are kept open from
@@ -214,6 +218,20 @@ impl Source for LiveProcess {
 
     fn crash(&self) -> Option<Crash> {
         None
+    }
+
+    fn threads(&self) -> Vec<Thread> {
+        let same = self.same_numbers();
+        let listed = self.thread_activity().unwrap_or_default();
+        let thread = |tid: Tid| {
+            let own = if same { Some(tid) } else { threads::own_tid(&self.dir, tid.0) };
+            Some(Thread { tid: own?, name: threads::name(&self.dir, tid.0), registers: None })
+        };
+        listed.into_iter().filter_map(|a| thread(a.tid)).collect()
+    }
+
+    fn activity(&self) -> Option<Vec<Activity>> {
+        self.thread_activity().ok()
     }
 
     fn trace(&self) -> Result<Box<dyn Tracer + '_>> {

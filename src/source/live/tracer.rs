@@ -89,7 +89,7 @@ impl<'p> LiveTracer<'p> {
     /// Stops all threads but those in `leave` (numbers in our PID namespace), which come without
     /// registers: whoever leaves a thread alone proves afterwards that it did not run
     /// ([`Activity`](super::Activity)). On failure the target goes on.
-    pub fn stop_except(&mut self, limit: Duration, leave: &[Tid]) -> Result<Stopped> {
+    fn stop_leaving(&mut self, limit: Duration, leave: &[Tid]) -> Result<Stopped> {
         let stopped = self.try_stop(limit, leave);
         if stopped.is_err() {
             self.let_go();
@@ -269,7 +269,11 @@ impl<'p> LiveTracer<'p> {
 
 impl Tracer for LiveTracer<'_> {
     fn stop(&mut self, limit: Duration) -> Result<Stopped> {
-        self.stop_except(limit, &[])
+        self.stop_leaving(limit, &[])
+    }
+
+    fn stop_except(&mut self, limit: Duration, leave: &[Tid]) -> Result<Stopped> {
+        self.stop_leaving(limit, leave)
     }
 
     fn stopped_since(&self) -> Option<Instant> {
