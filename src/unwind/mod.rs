@@ -1,10 +1,27 @@
 //! Unwind: from a goroutine's registers and stack to its frames, by the runtime's own tables and
 //! exactly as the runtime walks them. Pure: needs a memory and an image, knows nothing of sources.
 
+pub(crate) mod args;
+pub(crate) mod code;
+#[cfg(test)]
+pub(crate) mod fixture;
+mod stack;
 pub mod stacks;
+mod start;
+pub(crate) mod symbolize;
+pub mod walk;
 
 use crate::addr::Addr;
+use crate::image::{Image, ImageMemory};
+use crate::memory::Memory;
+use crate::runtime::G;
+use crate::runtime::snapshot::Snapshot;
+use code::Code;
+use start::Part;
 use std::sync::Arc;
+use symbolize::{Names, frames_at};
+use walk::Walk;
+pub use walk::Walker;
 
 /// What kind of code a frame runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -67,8 +84,86 @@ pub enum StackEnd {
         /// The stack pointer that was found.
         sp: Addr,
     },
+    /// The function there moves the stack pointer to where no table says; such functions are at the
+    /// end of system stacks.
+    Switched {
+        /// An address in it.
+        pc: Addr,
+    },
     /// More frames than the limit.
     Limit,
-    /// Nothing to walk: it runs on a thread whose registers are not known.
+    /// Nothing to walk: it runs on a thread whose registers are not known, or has no stack.
     NoRegisters,
+}
+
+/// Unwinds the goroutines of one snapshot.
+pub struct Unwinder<'a> {
+    image: &'a Image,
+    snapshot: &'a Snapshot<'a>,
+    memory: ImageMemory<'a>,
+}
+
+impl<'a> Unwinder<'a> {
+    /// For the goroutines of `snapshot`, a snapshot of the target of `image`.
+    pub fn new(image: &'a Image, snapshot: &'a Snapshot<'a>) -> Unwinder<'a> {
+        Unwinder { image, snapshot, memory: image.memory(&snapshot.memory) }
+    }
+
+    /// All frames of a goroutine: what its thread does for it on the system stack, too.
+    pub fn walk(&self, g: &G) -> Walk {
+        self.walk_with(&mut self.walker(), g)
+    }
+
+    /// As [`Unwinder::walk`]; faster for many, with one walker for all of them.
+    pub fn walk_with(&self, walker: &mut Walker<'_>, g: &G) -> Walk {
+        self.walk_part(walker, g, Part::Whole)
+    }
+
+    /// The frames on a goroutine's own stack, as the runtime prints it.
+    pub(crate) fn walk_own(&self, walker: &mut Walker<'_>, g: &G) -> Walk {
+        self.walk_part(walker, g, Part::Own)
+    }
+
+    fn walk_part(&self, walker: &mut Walker<'_>, g: &G, part: Part) -> Walk {
+        match self.start(walker, g, part) {
+            Ok(start) => walker.walk(&start),
+            Err(end) => Walk::nothing(end),
+        }
+    }
+
+    /// A walker for goroutines of this snapshot. Not shared between threads: it remembers.
+    pub fn walker(&self) -> Walker<'_> {
+        Walker::new(self.code())
+    }
+
+    /// The functions and lines of a walk, inlined calls told apart.
+    pub fn symbolize(&self, walk: &Walk) -> Vec<Frame> {
+        let mut names = Names::default();
+        let mut frames = Vec::new();
+        for frame in &walk.frames {
+            let bare = frames_at(self.code(), frame.pc, frame.trap);
+            frames.extend(bare.iter().map(|f| f.named(&mut names)));
+        }
+        frames
+    }
+
+    /// The target's program.
+    pub fn image(&self) -> &'a Image {
+        self.image
+    }
+
+    /// The goroutines and threads.
+    pub fn snapshot(&self) -> &'a Snapshot<'a> {
+        self.snapshot
+    }
+
+    /// Memory of the instant of the capture, and of the executables.
+    pub fn memory(&self) -> &dyn Memory {
+        &self.memory
+    }
+
+    pub(crate) fn code(&self) -> Code<'_> {
+        let Image { arch, modules, rules, .. } = self.image;
+        Code { arch: *arch, modules, rules, memory: &self.memory }
+    }
 }
