@@ -4,6 +4,7 @@
 pub mod clean;
 #[cfg(test)]
 mod fixture;
+pub mod go;
 pub mod json;
 pub mod model;
 pub mod style;

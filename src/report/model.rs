@@ -318,6 +318,7 @@ pub fn stack_end(end: &StackEnd) -> (&'static str, Option<Addr>) {
         StackEnd::Unreadable { at } => ("unreadable", Some(*at)),
         StackEnd::UnknownCode { pc } => ("unknown_code", Some(*pc)),
         StackEnd::OutOfStack { sp } => ("out_of_stack", Some(*sp)),
+        StackEnd::Switched { pc } => ("stack_switch", Some(*pc)),
         StackEnd::Limit => ("limit", None),
         StackEnd::NoRegisters => ("no_registers", None),
     }

@@ -403,6 +403,7 @@ fn end_text(end: &StackEnd) -> Option<String> {
         StackEnd::Unreadable { at } => format!("the rest is unknown: memory at {at} is not readable"),
         StackEnd::UnknownCode { pc } => format!("the rest is unknown: {pc} is in no known function"),
         StackEnd::OutOfStack { sp } => format!("the rest is unknown: {sp} is outside its stack"),
+        StackEnd::Switched { pc } => format!("the rest is unknown: the code at {pc} switches stacks"),
         StackEnd::Limit => "more frames were left out".to_owned(),
         StackEnd::NoRegisters => "it is on a thread whose registers are unknown".to_owned(),
     })
