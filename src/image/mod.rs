@@ -32,7 +32,8 @@ use layout::Layouts;
 use layout::rules::Rules;
 use layout::version::GoVersion;
 use pclntab::Modules;
-use statics::{ImageMemory, Statics};
+pub use statics::ImageMemory;
+use statics::Statics;
 use std::fmt;
 use std::path::PathBuf;
 
