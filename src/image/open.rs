@@ -34,6 +34,8 @@ pub struct LoadedFile {
     pub elf: ElfFile,
     /// How far the loader moved it.
     pub bias: Bias,
+    /// Why `elf` is only what a core holds of the file's beginning, if it is.
+    pub missing: Option<Error>,
 }
 
 impl LoadedFile {
@@ -48,11 +50,26 @@ impl LoadedFile {
     }
 }
 
-/// Opens the image of a source.
+/// Opens the image of a source. Without the executable of a core, what the core holds may do; if not,
+/// the error says which file to bring.
 pub(super) fn open(source: &dyn Source, options: &OpenOptions) -> Result<Image> {
     let mut diagnostics = Diagnostics::default();
+    let (mut file, identity) = go_file(source, options, &mut diagnostics)?;
+    let missing = file.missing.take();
+    open_file(source, file, identity, diagnostics).map_err(|e| match missing {
+        Some(missing) => missing.because(e),
+        None => e,
+    })
+}
+
+/// Opens the image of a file that is Go.
+fn open_file(
+    source: &dyn Source,
+    file: LoadedFile,
+    identity: Identity,
+    mut diagnostics: Diagnostics,
+) -> Result<Image> {
     let memory = source.memory();
-    let (file, identity) = go_file(source, options)?;
     let Identity { build, go, go_by } = identity;
     let arch = file_arch(&file.elf, source.arch())?;
     let chosen = Chosen::of(&go)?;
@@ -139,7 +156,8 @@ impl Identity {
             return Some(Identity::new(build, Provenance::Section));
         }
         let [symbol, runtime] = file.elf.symbols(["runtime.buildVersion", "runtime.firstmoduledata"]);
-        if symbol.is_none() && runtime.is_none() && !has_function_table(&file.elf) {
+        let no_names = symbol.is_none() && runtime.is_none();
+        if no_names && !has_function_table(&file.elf) && !file.elf.sections().is_empty() {
             return None;
         }
         if let Some(build) = BuildInfo::of_memory(memory, &file.segments(true)) {
@@ -158,8 +176,15 @@ fn has_function_table(elf: &ElfFile) -> bool {
 
 /// The file of the target that holds the Go runtime: the executable, else a library that a program
 /// of another language loaded.
-fn go_file(source: &dyn Source, options: &OpenOptions) -> Result<(LoadedFile, Identity)> {
-    let program = program(source, options);
+fn go_file(
+    source: &dyn Source,
+    options: &OpenOptions,
+    diagnostics: &mut Diagnostics,
+) -> Result<(LoadedFile, Identity)> {
+    let program = program(source, options, diagnostics);
+    if program.is_err() && options.exe.is_some() {
+        return program.and_then(not_go);
+    }
     if let Ok(file) = &program
         && let Some(identity) = Identity::of(file, source.memory())
     {
@@ -170,14 +195,21 @@ fn go_file(source: &dyn Source, options: &OpenOptions) -> Result<(LoadedFile, Id
             return Ok((file, identity));
         }
     }
-    let program = program?;
+    program.and_then(not_go)
+}
+
+fn not_go<T>(program: LoadedFile) -> Result<T> {
+    if let Some(missing) = program.missing {
+        return Err(missing);
+    }
     let text = format!("{} is not a Go program, and no library of it is", program.path.display());
     Err(Error::new(ErrorKind::NotGo, text))
 }
 
 /// The executable of a target and where it was loaded.
-fn program(source: &dyn Source, options: &OpenOptions) -> Result<LoadedFile> {
+fn program(source: &dyn Source, options: &OpenOptions, diagnostics: &mut Diagnostics) -> Result<LoadedFile> {
     let located = locate::executable(source, options.exe.as_deref(), None)?;
+    located.report(diagnostics);
     let elf = ElfFile::open(&located.file)?;
     let known = source.executable_path().unwrap_or(&located.path);
     let own = mappings_of(source, known);
@@ -185,7 +217,7 @@ fn program(source: &dyn Source, options: &OpenOptions) -> Result<LoadedFile> {
         let text = format!("where {} was loaded is unknown", located.path.display());
         Error::new(ErrorKind::BadExecutable, text)
     })?;
-    Ok(LoadedFile { path: located.path, elf, bias })
+    Ok(LoadedFile { path: located.path, elf, bias, missing: located.missing })
 }
 
 fn mappings_of<'a>(source: &'a dyn Source, path: &Path) -> Vec<&'a Mapping> {
@@ -205,12 +237,12 @@ pub(super) fn candidates(source: &dyn Source) -> impl Iterator<Item = LoadedFile
     });
     new.take(FILES).filter_map(|mapping| {
         let path = mapping.path.clone()?;
-        let elf = ElfFile::open(&source.open_mapped(mapping).ok()?).ok()?;
+        let elf = ElfFile::open(&locate::open_mapped(source, mapping).ok()?.file).ok()?;
         let bias = match elf.kind() {
             ElfKind::Exe => Bias(0),
             _ => elf.bias_of_mapped(&mappings_of(source, &path))?,
         };
-        Some(LoadedFile { path, elf, bias })
+        Some(LoadedFile { path, elf, bias, missing: None })
     })
 }
 

@@ -25,8 +25,9 @@ use header::{Header, bad};
 use notes::{Notes, Signal};
 use segments::{CoreMemory, Segments};
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -55,10 +56,7 @@ impl CoreFile {
         let name = path.display().to_string();
         let io =
             |e: std::io::Error| Error::new(ErrorKind::Io, format!("cannot open the core file {name}: {e}"));
-        if !std::fs::metadata(path).map_err(io)?.is_file() {
-            return Err(bad(&name, "it is not a regular file"));
-        }
-        let file = File::open(path).map_err(io)?;
+        let file = open_regular(path).map_err(io)?;
         let map = FileMap::open(&file)?;
         let Some(packing) = Packing::of(&map, &name)? else {
             return CoreFile::of_map(path, map);
@@ -106,6 +104,15 @@ impl CoreFile {
             diagnostics,
         })
     }
+}
+
+/// Opens a file that the user, or a core, names. Nothing but a regular file is touched: opening a
+/// pipe waits for its other end, and opening a device may do things.
+pub fn open_regular(path: &Path) -> std::io::Result<File> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)
 }
 
 /// Says what the core lacks.
@@ -219,7 +226,7 @@ impl Source for CoreFile {
         let path = mapping.path.as_deref().ok_or_else(|| {
             Error::new(ErrorKind::Io, format!("no file is mapped at {}", mapping.span.start))
         })?;
-        File::open(path)
+        open_regular(path)
             .map_err(|e| Error::new(ErrorKind::Io, format!("cannot open {}: {e}", path.display())))
     }
 
@@ -254,4 +261,4 @@ impl Tracer for Still<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,7 +6,7 @@ use std::io::Write;
 use synth::{AMD64, ARM64, Core};
 
 mod damage;
-pub(super) mod synth;
+pub(crate) mod synth;
 
 /// Opens `bytes` as a core file.
 fn open(bytes: &[u8]) -> Result<CoreFile> {
