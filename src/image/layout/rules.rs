@@ -215,6 +215,9 @@ pub struct Rules {
     pub ancestors_limit: u32,
     /// What `g.labels` points to.
     pub labels_form: LabelsForm,
+    /// The smallest `m.throwing` that means that the runtime gave up (`throwTypeRuntime`; 1.18 has no
+    /// types of it).
+    pub throwing_by_runtime: i32,
     /// What the runtime gives the kernel as epoll data.
     pub poll_tag: PollTag,
     /// Wait reasons that are idle in a synctest bubble (`isIdleInSynctest`).
@@ -248,6 +251,7 @@ impl Rules {
             labels_in_header: reader.get("labels_in_header", LabelsInHeader::read)?,
             ancestors_limit: reader.get("ancestors_limit", |v| v.parse().ok())?,
             labels_form: reader.get("labels_form", LabelsForm::read)?,
+            throwing_by_runtime: reader.get("throwing_by_runtime", |v| v.parse().ok())?,
             poll_tag: reader.get("poll_tag", PollTag::read)?,
             idle_in_synctest: reader.get("idle_in_synctest", numbers)?,
             semtable_stride: reader.get("semtable_stride", |v| {

@@ -110,6 +110,6 @@ impl<'a> Printer<'a> {
 
     /// Whether the goroutine made the runtime give up; that one is always printed in full.
     fn is_dying(&self, g: &G, m: Option<&M>) -> bool {
-        m.is_some_and(|m| m.curg == g.at && m.throwing >= 2)
+        m.is_some_and(|m| m.curg == g.at && m.throwing >= self.rules().throwing_by_runtime)
     }
 }
