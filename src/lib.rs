@@ -13,6 +13,7 @@
 pub mod addr;
 pub mod analysis;
 pub mod arch;
+pub mod cli;
 pub mod diag;
 pub mod error;
 pub mod image;

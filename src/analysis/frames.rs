@@ -140,6 +140,12 @@ pub fn deciding(frames: &[Frame], main_module: Option<&str>) -> Option<usize> {
         .or(frames.len().checked_sub(1))
 }
 
+/// Whether a function is of the standard library, as far as its name tells.
+pub fn is_standard(function: &str, main_module: Option<&str>) -> bool {
+    let package = package(function);
+    !package.is_empty() && package != "main" && !is_programs_own(package, main_module)
+}
+
 fn is_programs_own(package: &str, main_module: Option<&str>) -> bool {
     let of_main = main_module.is_some_and(|module| is_within(package, module));
     let first = package.split('/').next().unwrap_or(package);

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use std::time::Duration;
 
 /// Goroutines that are alike.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Group {
     /// Their indices in the survey, in its order. Never empty.
     pub members: Vec<u32>,
@@ -15,6 +15,8 @@ pub struct Group {
     pub waits: Waits,
     /// How many different go statements made them.
     pub creators: usize,
+    /// How many different functions these go statements are in.
+    pub creating_functions: usize,
     /// Whether the goroutine that crashed is among them.
     pub crashed: bool,
 }
@@ -55,8 +57,7 @@ pub fn group(survey: &Survey<'_>, indices: &[u32]) -> Vec<Group> {
         let next = building.len();
         let number = *numbers.entry((row.g.status, row.wait_reason, row.looks())).or_insert(next);
         if number == next {
-            let group = Group { members: Vec::new(), waits: Waits::default(), creators: 0, crashed: false };
-            building.push((group, Vec::new()));
+            building.push((Group::default(), Vec::new()));
         }
         let Some((group, creators)) = building.get_mut(number) else { continue };
         group.members.push(*index);
@@ -66,8 +67,13 @@ pub fn group(survey: &Survey<'_>, indices: &[u32]) -> Vec<Group> {
             creators.push(row.created_by);
         }
     }
-    let mut groups: Vec<Group> =
-        building.into_iter().map(|(group, sites)| Group { creators: sites.len(), ..group }).collect();
+    let finish = |(group, sites): (Group, Vec<Option<&Site>>)| {
+        let mut functions: Vec<_> = sites.iter().map(|site| site.map(|s| &s.function)).collect();
+        functions.sort_unstable();
+        functions.dedup();
+        Group { creators: sites.len(), creating_functions: functions.len(), ..group }
+    };
+    let mut groups: Vec<Group> = building.into_iter().map(finish).collect();
     groups.sort_by_key(|group| (!group.crashed, std::cmp::Reverse(group.members.len())));
     groups
 }
@@ -115,6 +121,6 @@ mod tests {
         let group = groups.first().unwrap();
         let seconds = Duration::from_secs;
         assert_eq!(group.waits, Waits { known: Some((seconds(2), seconds(9))), unknown: 1 });
-        assert_eq!(group.creators, 2);
+        assert_eq!((group.creators, group.creating_functions), (2, 1));
     }
 }

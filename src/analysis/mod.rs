@@ -6,5 +6,6 @@
 pub(crate) mod fixture;
 pub mod frames;
 pub mod group;
+pub mod names;
 pub mod select;
 pub mod survey;

@@ -41,7 +41,7 @@ pub fn with<T>(world: &World, target: &Target, use_it: impl FnOnce(&Report<'_>) 
     diagnostics.warn("memory at 0x1000 could not be read", "2 goroutines have no stack");
     let capture = Capture {
         at: Some("2026-11-22T05:00:00Z".to_owned()),
-        consistency: "stopped".to_owned(),
+        consistency: "stopped",
         pause_ns: Some(Ns(Duration::from_nanos(8_123_456))),
         bytes_read: Some(85_123_456),
         threads: Some(9),

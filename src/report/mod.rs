@@ -2,11 +2,14 @@
 //! owns no target: everything in it is plain data.
 
 pub mod clean;
+pub mod describe;
 #[cfg(test)]
 mod fixture;
 pub mod go;
+pub mod info;
 pub mod json;
 pub mod model;
+pub mod ps;
 pub mod style;
 pub mod text;
 pub mod units;

@@ -101,8 +101,8 @@ pub struct Capture {
     /// When, RFC 3339 in UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
-    /// `stopped`, `running` or `core`: whether the target stood still.
-    pub consistency: String,
+    /// `stopped`, `asleep`, `partial`, `unstopped` or `core`: whether all of it is of one instant.
+    pub consistency: &'static str,
     /// How long the target stood still in all; absent for a core.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause_ns: Option<Ns>,

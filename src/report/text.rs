@@ -5,10 +5,10 @@ use super::clean::clean;
 use super::style::{Palette, paint};
 use super::units::{coarse, counted, fine};
 use super::{Report, model};
-use crate::analysis::frames::short_name;
+use crate::analysis::frames::{is_standard, short_name};
 use crate::analysis::group::{self, Group, Waits};
-use crate::analysis::survey::{Row, Survey};
-use crate::runtime::{Consistency, Status};
+use crate::analysis::survey::{Row, Site, Survey};
+use crate::runtime::{Consistency, GoId, Status};
 use crate::unwind::{Frame, FrameKind, StackEnd, Trust};
 use anstyle::Style;
 use std::io::{self, Write};
@@ -19,9 +19,6 @@ pub const COLUMNS: usize = 100;
 
 /// Narrowest column of states: room for the numbers of a few goroutines below.
 const STATE_MIN: usize = 24;
-
-/// Longest function that a dump puts on one line with its file.
-const NAME_MAX: usize = 50;
 
 /// Writes the list. `limit` is the most groups to write.
 pub fn list(out: &mut dyn Write, report: &Report<'_>, limit: Option<usize>, p: &Palette) -> io::Result<()> {
@@ -86,12 +83,14 @@ fn counts_text(report: &Report<'_>) -> String {
     if let Some(threads) = capture.threads {
         text += &format!(", {}", counted(threads, "thread"));
     }
-    match (capture.consistency.as_str(), capture.pause_ns) {
-        ("stopped", Some(pause)) => text += &format!(", stopped for {}", fine(pause.0)),
-        ("running", _) => text += ", read while it ran",
-        _ => {}
+    let pause = capture.pause_ns.map(|pause| fine(pause.0)).unwrap_or_default();
+    text + &match capture.consistency {
+        "stopped" => format!(", stopped for {pause}"),
+        "partial" => format!(", stopped for {pause}, some read at other instants"),
+        "asleep" => ", all asleep: not stopped".to_owned(),
+        "unstopped" => ", read while it ran".to_owned(),
+        _ => String::new(),
     }
-    text
 }
 
 fn crash_text(crash: &model::Crash) -> String {
@@ -127,11 +126,11 @@ impl Line {
         let row = group.example(survey)?;
         let top = row.top();
         let creator = row.created_by.map(|site| {
-            let others = match group.creators.saturating_sub(1) {
-                0 => String::new(),
-                n => format!(" and {}", counted(n as u64, "other place")),
+            let place = match (group.creators, group.creating_functions) {
+                (0 | 1, _) => place(site.file.as_deref(), site.line),
+                (places, 1) => format!("in {places} places"),
+                (_, functions) => format!("and {}", counted(functions as u64 - 1, "other")),
             };
-            let place = place(site.file.as_deref(), site.line) + &others;
             (format!("created by {}", clean(short_name(&site.function))), place)
         });
         Some(Line {
@@ -302,7 +301,7 @@ pub fn dump(out: &mut dyn Write, report: &Report<'_>, p: &Palette) -> io::Result
     header(out, report, p)?;
     for row in report.survey.rows(&report.selection.indices) {
         writeln!(out)?;
-        goroutine(out, row, p)?;
+        goroutine(out, report, row, p)?;
     }
     match report.selection.beyond_limit {
         0 => Ok(()),
@@ -312,7 +311,7 @@ pub fn dump(out: &mut dyn Write, report: &Report<'_>, p: &Palette) -> io::Result
     }
 }
 
-fn goroutine(out: &mut dyn Write, row: Row<'_>, p: &Palette) -> io::Result<()> {
+fn goroutine(out: &mut dyn Write, report: &Report<'_>, row: Row<'_>, p: &Palette) -> io::Result<()> {
     let style = if row.crashed { p.bad } else { state_style(row.g.status, p) };
     let title = paint(p.title, format!("goroutine {}:", row.g.id.0));
     writeln!(out, "{title} {}{}", paint(style, state(row)), circumstances(row))?;
@@ -321,20 +320,72 @@ fn goroutine(out: &mut dyn Write, row: Row<'_>, p: &Palette) -> io::Result<()> {
             row.labels.iter().map(|(key, value)| format!("{}={}", clean(key), clean(value))).collect();
         writeln!(out, "    {}", paint(p.dim, format!("labels: {}", pairs.join(", "))))?;
     }
-    let longest = row.frames().map(|frame| width(&frame_name(frame))).max().unwrap_or(0);
-    let column = longest.min(NAME_MAX);
-    for frame in row.frames() {
-        frame_line(out, &frame_name(frame), frame.file.as_deref(), frame.line, (column, p.name), p)?;
+    let module = report.target.main_module.as_deref();
+    let mut lines: Vec<FrameLine> = row.frames().map(|frame| FrameLine::of_frame(frame, module, p)).collect();
+    let end = lines.len();
+    lines.extend(row.created_by.map(|site| FrameLine::of_creator(site, row.g.parent, module, p)));
+    let name_width = lines.iter().map(|line| width(&line.name)).max().unwrap_or(0);
+    let one_line = lines.iter().all(|line| 4 + name_width + 2 + width(&line.place) <= COLUMNS);
+    let column = if one_line { Some(name_width) } else { None };
+    for line in lines.get(..end).unwrap_or_default() {
+        line.write(out, column, p)?;
     }
     if let Some(end) = end_text(&row.stack.end) {
         writeln!(out, "    {}", paint(p.bad, end))?;
     }
-    if let Some(site) = row.created_by {
-        let by = row.g.parent.map_or_else(String::new, |id| format!(" in goroutine {}", id.0));
-        let name = format!("created by {}{by}", clean(&site.function));
-        frame_line(out, &name, site.file.as_deref(), site.line, (column, p.dim), p)?;
+    lines.get(end..).unwrap_or_default().iter().try_for_each(|line| line.write(out, column, p))
+}
+
+/// A function and its place in a dump, cleaned.
+struct FrameLine {
+    name: String,
+    place: String,
+    style: Style,
+}
+
+impl FrameLine {
+    fn of_frame(frame: &Frame, main_module: Option<&str>, p: &Palette) -> FrameLine {
+        let standard = is_standard(&frame.function, main_module);
+        FrameLine {
+            name: frame_name(frame),
+            place: full_place(frame.file.as_deref(), frame.line, standard),
+            style: p.name,
+        }
     }
-    Ok(())
+
+    fn of_creator(site: &Site, parent: Option<GoId>, main_module: Option<&str>, p: &Palette) -> FrameLine {
+        let by = parent.map_or_else(String::new, |id| format!(" in goroutine {}", id.0));
+        let standard = is_standard(&site.function, main_module);
+        FrameLine {
+            name: format!("created by {}{by}", clean(&site.function)),
+            place: full_place(site.file.as_deref(), site.line, standard),
+            style: p.dim,
+        }
+    }
+
+    /// With a column for places: on one line; else the place is on the next.
+    fn write(&self, out: &mut dyn Write, column: Option<usize>, p: &Palette) -> io::Result<()> {
+        let (name, place) = (paint(self.style, &self.name), paint(p.dim, &self.place));
+        match column {
+            _ if self.place.is_empty() => writeln!(out, "    {name}"),
+            Some(column) => {
+                let space = " ".repeat(column.saturating_sub(width(&self.name)));
+                writeln!(out, "    {name}{space}  {place}")
+            }
+            None => writeln!(out, "    {name}\n        {place}"),
+        }
+    }
+}
+
+/// `/src/main.go:16`. Where Go itself is installed says nothing to a reader: `$GOROOT/src/...`.
+fn full_place(file: Option<&str>, line: u32, standard: bool) -> String {
+    let Some(file) = file else { return String::new() };
+    let root = file.rfind("/src/").filter(|at| standard && *at > 0);
+    let file = match root.and_then(|at| file.get(at..)) {
+        Some(inside) => format!("$GOROOT{}", clean(inside)),
+        None => clean(file).into_owned(),
+    };
+    if line == 0 { file } else { format!("{file}:{line}") }
 }
 
 /// What else is to be said of a goroutine, each part after a comma.
@@ -371,29 +422,6 @@ fn frame_name(frame: &Frame) -> String {
         (FrameKind::C, _) => format!("{name} (C)"),
         (FrameKind::Go, Trust::FramePointer) => format!("{name} (by frame pointer)"),
         (FrameKind::Go, _) => name.into_owned(),
-    }
-}
-
-/// One frame: its place on the same line if both fit, else on the next.
-fn frame_line(
-    out: &mut dyn Write,
-    name: &str,
-    file: Option<&str>,
-    line: u32,
-    (column, style): (usize, Style),
-    p: &Palette,
-) -> io::Result<()> {
-    let place = match (file, line) {
-        (None, _) => String::new(),
-        (Some(file), 0) => clean(file).into_owned(),
-        (Some(file), line) => format!("{}:{line}", clean(file)),
-    };
-    let fits = 4 + column.max(width(name)) + 2 + width(&place) <= COLUMNS;
-    let space = " ".repeat(column.saturating_sub(width(name)));
-    match (place.is_empty(), fits) {
-        (true, _) => writeln!(out, "    {}", paint(style, name)),
-        (false, true) => writeln!(out, "    {}{space}  {}", paint(style, name), paint(p.dim, place)),
-        (false, false) => writeln!(out, "    {}\n        {}", paint(style, name), paint(p.dim, place)),
     }
 }
 

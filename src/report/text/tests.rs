@@ -50,12 +50,39 @@ fn the_dump_shows_whole_stacks_without_the_runtimes_own_frames() {
     let text = dumped(&world());
     let expected = "
 goroutine 18: waiting, chan receive, at least 5m
-    main.leak  /src/main.go:30
+    main.leak                            /src/main.go:30
     created by main.main in goroutine 1  /src/main.go:72
 
 goroutine 19: ";
     assert!(text.contains(expected), "{text}");
     assert!(!text.contains("gopark"), "{text}");
+}
+
+#[test]
+fn places_go_below_the_names_when_one_does_not_fit() {
+    let mut w = World::default();
+    w.add(1, Status::Running, 0, &["net/http.(*conn).serve", &("main.".to_owned() + &"long".repeat(25))]);
+    let file = "/usr/local/go/src/net/http/server.go";
+    w.stacks.distinct.last_mut().unwrap().frames.first_mut().unwrap().file = Some(file.into());
+    let text = dumped(&w);
+    let expected = "
+    net/http.(*conn).serve
+        $GOROOT/src/net/http/server.go:10
+    main.longlong";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn several_creators_are_counted() {
+    let mut w = World::default();
+    for (id, (function, line)) in (1..).zip([("main.main", 1), ("main.main", 2), ("main.other", 3)]) {
+        let gopc = w.creator(function, line);
+        w.add(id, Status::Waiting, 1, &["main.a"]).gopc = gopc;
+        if id == 2 {
+            assert!(listed(&w).contains("created by main.main  in 2 places\n"), "{}", listed(&w));
+        }
+    }
+    assert!(listed(&w).contains("created by main.main  and 1 other\n"), "{}", listed(&w));
 }
 
 #[test]

@@ -1,0 +1,31 @@
+//! Cli: `allgs dump`: the stack of every goroutine.
+
+use super::super::args::Format;
+use super::super::look::{Scene, look};
+use super::super::plan::Look;
+use crate::analysis::survey::Show;
+use crate::report::go::{Level, write_go};
+use crate::report::{json, text};
+use crate::runtime::G;
+use anyhow::Result;
+use std::io::{self, Write};
+
+/// Runs it.
+pub fn run(plan: &Look) -> Result<()> {
+    look(plan, plan.limit, |out, scene| match plan.format {
+        Format::Text => text::dump(out, &scene.report, &plan.palette()),
+        Format::Json => json::write(out, &scene.report),
+        Format::Go => go_text(out, scene, plan),
+    })
+}
+
+/// Writes the selected goroutines as the runtime itself does.
+pub fn go_text(out: &mut dyn Write, scene: &Scene<'_>, plan: &Look) -> io::Result<()> {
+    let level = match plan.show {
+        Show::Users => Level::User,
+        Show::All => Level::System,
+    };
+    let report = &scene.report;
+    let gs: Vec<&G> = report.survey.rows(&report.selection.indices).map(|row| row.g).collect();
+    write_go(out, scene.image, scene.snapshot, &gs, level)
+}

@@ -1,0 +1,142 @@
+//! Cli: the way from a target to a report, phase by phase, each of them timed.
+
+use super::plan::Look;
+use super::{exit, output::Output};
+use crate::analysis::names::ImageNames;
+use crate::analysis::survey::Survey;
+use crate::diag::Diagnostics;
+use crate::error::{Error, ErrorKind};
+use crate::image::Image;
+use crate::report::{Report, describe, model};
+use crate::runtime::snapshot::Snapshot;
+use crate::source::{self, Source, TargetSpec, live::guard};
+use crate::unwind::Unwinder;
+use crate::unwind::stacks::Stacks;
+use anyhow::Result;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+/// Measures phases.
+pub struct Clock {
+    since: Instant,
+    /// What each phase took.
+    pub phases: Vec<(String, Duration)>,
+}
+
+impl Clock {
+    /// Starts the first phase.
+    pub fn start() -> Clock {
+        Clock { since: Instant::now(), phases: Vec::new() }
+    }
+
+    /// Ends a phase and starts the next.
+    pub fn lap(&mut self, phase: &str) {
+        let now = Instant::now();
+        self.phases.push((phase.to_owned(), now.duration_since(self.since)));
+        self.since = now;
+    }
+}
+
+/// What is at hand to write a report from.
+pub struct Scene<'a> {
+    /// The report.
+    pub report: Report<'a>,
+    /// The target's program.
+    pub image: &'a Image,
+    /// Its goroutines.
+    pub snapshot: &'a Snapshot<'a>,
+}
+
+/// Looks at a target and writes what `body` makes of it.
+pub fn look(
+    plan: &Look,
+    limit: Option<usize>,
+    body: impl FnOnce(&mut dyn Write, &Scene<'_>) -> io::Result<()>,
+) -> Result<()> {
+    guard::install()?;
+    let out = Output::open(plan.output.as_deref())?;
+    let mut clock = Clock::start();
+    let source = open_source(&plan.target)?;
+    clock.lap("open");
+    let image = Image::open(&*source, &plan.open)?;
+    clock.lap("image");
+    let snapshot = Snapshot::take(&*source, &image, &plan.capture)?;
+    clock.lap("capture");
+    let stacks = Stacks::of(&Unwinder::new(&image, &snapshot), &snapshot.gs);
+    clock.lap("unwind");
+    let memory = image.memory(&snapshot.memory);
+    let names = ImageNames::new(&image, &memory);
+    let died = snapshot.crash.map(|crash| crash.tid);
+    let survey = Survey::new(&snapshot.gs, &snapshot.ms, &stacks, died, plan.show, &names);
+    let mut diagnostics = image.diagnostics.clone();
+    diagnostics.merge(snapshot.diagnostics.clone());
+    diagnostics.merge(names.losses());
+    let selection = select(plan, limit, &survey, &mut diagnostics)?;
+    clock.lap("analyse");
+
+    let crashed = survey.crashed().and_then(|index| snapshot.gs.get(index)).map(|g| g.id);
+    let mut capture = describe::capture(&image, &snapshot);
+    if plan.timings {
+        capture.timings_ns = clock.phases.iter().map(|(name, t)| (name.clone(), model::Ns(*t))).collect();
+    }
+    let report = Report {
+        target: &describe::target(&*source, &image, crashed),
+        capture: &capture,
+        counts: &model::Counts::of(&survey, snapshot.dead),
+        survey: &survey,
+        selection: &selection,
+        diagnostics: &diagnostics,
+    };
+    out.write(|out| body(out, &Scene { report, image: &image, snapshot: &snapshot }))?;
+    clock.lap("write");
+    if plan.voice.losses && plan.format != super::args::Format::Json {
+        exit::losses(&diagnostics, plan.voice.notes);
+    }
+    if plan.timings {
+        exit::timings(&clock.phases);
+    }
+    Ok(())
+}
+
+/// The goroutines that were asked for. To name one that does not exist is an error only when none does.
+fn select(
+    plan: &Look,
+    limit: Option<usize>,
+    survey: &Survey<'_>,
+    diagnostics: &mut Diagnostics,
+) -> Result<crate::analysis::select::Selection> {
+    let mut selection = plan.filter.select(survey);
+    let missing: Vec<String> = selection.missing.iter().map(|id| id.0.to_string()).collect();
+    if !missing.is_empty() {
+        let what = format!("there is no goroutine {}", missing.join(", "));
+        if selection.missing.len() == plan.filter.ids.len() {
+            return Err(Error::new(ErrorKind::Usage, what)
+                .hint("it may have ended; `list` shows all")
+                .into());
+        }
+        diagnostics.warn(what, "it may have ended; the others are shown");
+    }
+    if let Some(limit) = limit {
+        selection.limit(limit);
+    }
+    Ok(selection)
+}
+
+/// What `info` looks at: the source and its image.
+pub fn open(plan: &super::plan::Inspect, clock: &mut Clock) -> Result<(Box<dyn Source>, Image)> {
+    let source = open_source(&plan.target)?;
+    clock.lap("open");
+    let image = Image::open(&*source, &plan.open)?;
+    clock.lap("image");
+    Ok((source, image))
+}
+
+/// Opens a target. A word that names no file may have been meant as a command.
+fn open_source(target: &TargetSpec) -> Result<Box<dyn Source>> {
+    source::open(target).map_err(|error| match target {
+        TargetSpec::Core(path) if path.components().count() == 1 && !path.exists() => error
+            .hint("a target is the number of a process or the path of a core file; for commands see --help")
+            .into(),
+        _ => error.into(),
+    })
+}
