@@ -60,8 +60,8 @@ impl<'a> Unwinder<'a> {
     /// The thread runs the goroutine's own code.
     fn on_own_stack(&self, g: &G, own: Span, registers: &Registers) -> Start {
         // Between the switch of SP and the jump, the function that switches has no frame.
-        if self.kind_at(registers.pc) == Some(FuncKind::Gogo) {
-            return saved(g.sched.pc, registers.sp, own);
+        if matches!(self.name_at(registers.pc), Some("gogo" | "runtime.gogo")) {
+            return Start { lr: g.sched.lr, ..saved(g.sched.pc, registers.sp, own) };
         }
         on_thread(registers, own, None)
     }

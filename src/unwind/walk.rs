@@ -103,6 +103,9 @@ struct Cursor {
     innermost: bool,
     /// SP writes of this function are known not to have happened.
     sp_kept: bool,
+    /// The thread is on this stack: functions that switch to another one have not yet done so, or
+    /// have switched back, and SP is what the tables say. On a system stack they align SP.
+    own_stack: bool,
     onward: Option<Onward>,
 }
 
@@ -147,9 +150,8 @@ impl<'a> Walker<'a> {
             lr: start.lr,
             trap: on_thread,
             innermost: true,
-            // On its own stack a goroutine has not yet switched, or has switched back: SP is what
-            // the tables say. On a system stack such functions align SP.
             sp_kept: start.by == By::Syscall || on_thread && start.onward.is_none(),
+            own_stack: on_thread && start.onward.is_none(),
             onward: start.onward,
         };
         if at.pc.is_null() {
@@ -230,7 +232,8 @@ impl<'a> Walker<'a> {
             lr: Addr::NULL,
             trap: injected,
             innermost: false,
-            sp_kept: false,
+            sp_kept: at.own_stack,
+            own_stack: at.own_stack,
             onward: at.onward,
         };
         if injected && self.code.arch.has_link_register() {
@@ -253,6 +256,7 @@ impl<'a> Walker<'a> {
             trap: false,
             innermost: true,
             sp_kept: false,
+            own_stack: false,
             onward: None,
         };
         self.stack.turn_to(onward.stack);
@@ -438,6 +442,11 @@ mod tests {
         assert_eq!(walked(&p, &start(mcall, 0x7120, By::Thread)), (names, StackEnd::Complete));
         let saved = walked(&p, &start(mcall, 0x7120, By::Saved));
         assert_eq!(saved, ("runtime.mcall".to_owned(), StackEnd::Switched { pc: mcall }));
+        // What such a function calls before it switches is on the same stack.
+        p.push(0x7118, &[mcall, f, Addr::NULL, Addr::NULL, exit]);
+        let called = start(p.at("main.leaf", 3), 0x7118, By::Thread);
+        let names = "main.leaf! runtime.mcall main.f runtime.goexit".to_owned();
+        assert_eq!(walked(&p, &called), (names, StackEnd::Complete));
         let names = "runtime.mcall main.f runtime.goexit".to_owned();
         assert_eq!(walked(&p, &start(mcall, 0x7120, By::Syscall)), (names, StackEnd::Complete));
     }
