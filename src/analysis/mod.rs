@@ -2,6 +2,7 @@
 //! reads a target, a file or a clock. A [`survey::Survey`] joins what the layers below found of each
 //! goroutine; [`select`] and [`group`] work on it, and every report prints from it.
 
+pub mod ahead;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod frames;

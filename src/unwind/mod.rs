@@ -20,8 +20,8 @@ use code::Code;
 use start::Part;
 use std::sync::Arc;
 use symbolize::{Names, frames_at};
-use walk::Walk;
 pub use walk::Walker;
+pub use walk::{Physical, Walk};
 
 /// What kind of code a frame runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

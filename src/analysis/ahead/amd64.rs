@@ -4,8 +4,8 @@
 use super::machine::{Flow, Touch};
 use super::value::{Flags, State, Value, View, truncate};
 use iced_x86::{
-    Code, ConditionCode, FlowControl, Instruction, InstructionInfoFactory, MemorySize, Mnemonic, OpAccess, OpKind,
-    Register,
+    Code, ConditionCode, FlowControl, Instruction, InstructionInfoFactory, MemorySize, Mnemonic, OpAccess,
+    OpKind, Register,
 };
 
 /// Numbers of the registers that Go's calling convention names (internal/abi, ABIInternal).
@@ -114,7 +114,10 @@ fn sign_extend(bits: u64, from: usize) -> u64 {
 fn unknown(ins: &Instruction, info: &mut InstructionInfoFactory, state: &mut State) {
     let info = info.info(ins);
     let writes = |access| {
-        matches!(access, OpAccess::Write | OpAccess::ReadWrite | OpAccess::CondWrite | OpAccess::ReadCondWrite)
+        matches!(
+            access,
+            OpAccess::Write | OpAccess::ReadWrite | OpAccess::CondWrite | OpAccess::ReadCondWrite
+        )
     };
     for used in info.used_registers().iter().filter(|used| writes(used.access())) {
         let register = used.register();
@@ -351,7 +354,8 @@ fn vector(ins: &Instruction, info: &mut InstructionInfoFactory, state: &mut Stat
     match (ins.op_kind(0), ins.op_kind(1)) {
         (OpKind::Register, OpKind::Memory) if sixteen => {
             let at = address(ins, state).bits;
-            let half = |offset| at.map_or(Value::UNKNOWN, |at: u64| state.load(view, at.wrapping_add(offset), 8));
+            let half =
+                |offset| at.map_or(Value::UNKNOWN, |at: u64| state.load(view, at.wrapping_add(offset), 8));
             let pair = (half(0), half(8));
             if let Some(slot) = state.vectors.get_mut(ins.op0_register().number()) {
                 *slot = pair;

@@ -3,7 +3,7 @@
 
 use crate::addr::Addr;
 use crate::image::Image;
-use crate::image::pclntab::{FUNCDATA_OPEN_CODED_DEFERS, Func};
+use crate::image::pclntab::{Func, funcdata};
 use crate::memory::Memory;
 use crate::runtime::G;
 use crate::unwind::{Physical, Walk};
@@ -56,7 +56,7 @@ fn uvarint(memory: &dyn Memory, at: &mut Addr) -> Option<u64> {
 /// slots (one array since 1.22, one offset each before).
 fn open_coded(image: &Image, memory: &dyn Memory, func: Func<'_>, frame: &Physical) -> Option<Vec<Pending>> {
     let statics = image.memory(memory);
-    let mut at = func.funcdata(FUNCDATA_OPEN_CODED_DEFERS)?;
+    let mut at = func.funcdata(funcdata::OPEN_CODED_DEFER_INFO)?;
     let varp = frame.fp.back(2 * image.arch.pushed_return()).back(8 - image.arch.pushed_return());
     let bits = memory.read_u8(varp.back(uvarint(&statics, &mut at)?)).ok()?;
     let mut slots = Vec::new();

@@ -98,11 +98,12 @@ impl Touch for Toucher<'_, '_> {
     }
 
     fn add(&mut self, at: u64, step: i64, pc: u64, state: &mut State) {
-        let (object, operation) = match (self.watched.mutex(Addr::new(at)), self.watched.readers(Addr::new(at))) {
-            (Some(object), _) if step == -1 => (object, Operation::Unlock),
-            (_, Some(object)) if step.abs() == 1 => (object, Operation::RUnlock),
-            _ => return,
-        };
+        let (object, operation) =
+            match (self.watched.mutex(Addr::new(at)), self.watched.readers(Addr::new(at))) {
+                (Some(object), _) if step == -1 => (object, Operation::Unlock),
+                (_, Some(object)) if step.abs() == 1 => (object, Operation::RUnlock),
+                _ => return,
+            };
         let down = if operation == Operation::RUnlock && step == 1 { 1 } else { -1 };
         if state.count(object.number(operation), down) {
             self.events.push(Event { object, operation, at: Addr::new(pc), deferred: self.deferred });
@@ -178,7 +179,7 @@ impl<'a> Machine<'a> {
         let instructions: Vec<Instruction> =
             Decoder::with_ip(64, &bytes, base, DecoderOptions::NONE).into_iter().collect();
         let index = instructions.iter().enumerate().map(|(i, ins)| (ins.ip(), i as u32)).collect();
-        let open_coded = func.funcdata(crate::image::pclntab::FUNCDATA_OPEN_CODED_DEFERS).is_some();
+        let open_coded = func.funcdata(crate::image::pclntab::funcdata::OPEN_CODED_DEFER_INFO).is_some();
         Some(Code { base, instructions, index, open_coded })
     }
 
@@ -255,7 +256,15 @@ impl<'a> Machine<'a> {
     }
 
     /// A jump out of the function is a call in the place of a return.
-    fn leave(&mut self, pc: u64, state: State, code: &Code, frame: &Frame<'_>, depth: usize, ends: &mut Vec<State>) {
+    fn leave(
+        &mut self,
+        pc: u64,
+        state: State,
+        code: &Code,
+        frame: &Frame<'_>,
+        depth: usize,
+        ends: &mut Vec<State>,
+    ) {
         if pc == code.base {
             return;
         }
@@ -264,7 +273,14 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn table(&mut self, table: u64, state: State, code: &Code, frame: &Frame<'_>, work: &mut Vec<(u64, State)>) {
+    fn table(
+        &mut self,
+        table: u64,
+        state: State,
+        code: &Code,
+        frame: &Frame<'_>,
+        work: &mut Vec<(u64, State)>,
+    ) {
         let mut targets = FxHashSet::default();
         for i in 0..MOST_TARGETS {
             match frame.view.memory.read_u64(Addr::new(table.wrapping_add(8 * i))) {
@@ -335,7 +351,14 @@ impl<'a> Machine<'a> {
     }
 
     /// Runs a callee, or applies what is known of it.
-    fn call(&mut self, target: u64, mut state: State, pc: u64, frame: &Frame<'_>, depth: usize) -> Vec<State> {
+    fn call(
+        &mut self,
+        target: u64,
+        mut state: State,
+        pc: u64,
+        frame: &Frame<'_>,
+        depth: usize,
+    ) -> Vec<State> {
         let Some(func) = self.image.modules.find(Addr::new(target)) else {
             state.forget(&KEPT);
             return vec![state];

@@ -15,8 +15,8 @@ use crate::image::Image;
 use crate::memory::Memory;
 use crate::runtime::G;
 use crate::unwind::{Physical, Walk};
-pub use machine::Machine;
 use machine::Frame;
+pub use machine::Machine;
 use rustc_hash::FxHashMap;
 use value::{State, Value, View};
 
@@ -214,11 +214,8 @@ fn user_frames<'w>(image: &Image, walk: &'w Walk) -> &'w [Physical] {
 fn start(g: &G, frame: &Physical, balances: &State) -> State {
     let mut state = balances.clone();
     state.registers = [Value::UNKNOWN; value::REGISTERS];
-    let known = [
-        (amd64::RSP, frame.sp.get()),
-        (amd64::RBP, frame.fp.back(16).get()),
-        (amd64::R14, g.at.get()),
-    ];
+    let known =
+        [(amd64::RSP, frame.sp.get()), (amd64::RBP, frame.fp.back(16).get()), (amd64::R14, g.at.get())];
     for (register, bits) in known {
         if let Some(slot) = state.registers.get_mut(register) {
             *slot = Value::known(bits);

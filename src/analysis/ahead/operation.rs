@@ -25,7 +25,8 @@ pub enum Callee {
 const MOST_CASES: u64 = 1024;
 
 /// Packages whose code never touches users' locks: not followed, to save time.
-const OPAQUE: [&str; 7] = ["runtime.", "internal/runtime/", "reflect.", "fmt.", "strconv.", "math.", "unicode."];
+const OPAQUE: [&str; 7] =
+    ["runtime.", "internal/runtime/", "reflect.", "fmt.", "strconv.", "math.", "unicode."];
 
 const NEVER: [&str; 12] = [
     "runtime.gopanic",
@@ -71,14 +72,18 @@ pub fn callee(name: &str, state: &State, view: &View<'_>) -> Callee {
 /// Operations by name; `Some` of nothing when the call is known to do none, or its object is unknown.
 fn known(name: &str, first: Value, second: Value) -> Option<Vec<(u64, Operation, i8)>> {
     use Operation as O;
-    let one = |object: Value, operation, step| object.bits.map(|at| vec![(at, operation, step)]).unwrap_or_default();
+    let one = |object: Value, operation, step| {
+        object.bits.map(|at| vec![(at, operation, step)]).unwrap_or_default()
+    };
     Some(match name {
         "sync.(*Mutex).Lock" | "sync.(*Mutex).TryLock" => one(first, O::Unlock, 1),
         "sync.(*Mutex).Unlock" => one(first, O::Unlock, -1),
         "sync.(*Mutex).lockSlow" | "sync.(*Mutex).unlockSlow" | "sync.(*RWMutex).rUnlockSlow" => Vec::new(),
         "sync.(*RWMutex).Lock" | "sync.(*RWMutex).TryLock" => one(first, O::Unlock, 1),
         "sync.(*RWMutex).Unlock" => one(first, O::Unlock, -1),
-        "sync.(*RWMutex).RLock" | "sync.(*RWMutex).TryRLock" | "sync.(*rlocker).Lock" => one(first, O::RUnlock, 1),
+        "sync.(*RWMutex).RLock" | "sync.(*RWMutex).TryRLock" | "sync.(*rlocker).Lock" => {
+            one(first, O::RUnlock, 1)
+        }
         "sync.(*RWMutex).RUnlock" | "sync.(*rlocker).Unlock" => one(first, O::RUnlock, -1),
         "sync.(*WaitGroup).Done" => one(first, O::Done, 0),
         "sync.(*WaitGroup).Add" => match second.bits {

@@ -220,6 +220,8 @@ pub struct Rules {
     pub throwing_by_runtime: i32,
     /// What the runtime gives the kernel as epoll data.
     pub poll_tag: PollTag,
+    /// Whether open-coded defers of a function lie in one array of slots (1.22+).
+    pub defer_slots: bool,
     /// Wait reasons that are idle in a synctest bubble (`isIdleInSynctest`).
     pub idle_in_synctest: Vec<u8>,
     semtable_stride: (u64, u64),
@@ -253,6 +255,7 @@ impl Rules {
             labels_form: reader.get("labels_form", LabelsForm::read)?,
             throwing_by_runtime: reader.get("throwing_by_runtime", |v| v.parse().ok())?,
             poll_tag: reader.get("poll_tag", PollTag::read)?,
+            defer_slots: reader.get("defer_slots", yes_no)?,
             idle_in_synctest: reader.get("idle_in_synctest", numbers)?,
             semtable_stride: reader.get("semtable_stride", |v| {
                 let (amd64, arm64) = v.split_once(' ')?;
