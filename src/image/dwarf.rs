@@ -82,6 +82,7 @@ pub fn read(
             found: FxHashMap::default(),
             facts: DwarfFacts { bytes: part.len(), ..DwarfFacts::default() },
             indexed: Vec::new(),
+            runtime: Vec::new(),
             abbreviations: RefCell::new(None),
         };
         match search.units() {
@@ -112,12 +113,17 @@ struct Search<'a> {
     found: FxHashMap<&'static str, usize>,
     facts: DwarfFacts,
     indexed: Vec<Indexed>,
+    /// The units of package runtime that were met.
+    runtime: Vec<Unit<'a>>,
     /// Those read last and where they are: Go's units all share them.
     abbreviations: RefCell<Option<(usize, Rc<Abbreviations>)>>,
 }
 
 /// A unit whose header was read.
+#[derive(Clone)]
 struct Unit<'a> {
+    at: usize,
+    next: usize,
     header: UnitHeader<Slice<'a>>,
     abbreviations: Rc<Abbreviations>,
     addr_base: u64,
@@ -132,7 +138,8 @@ impl<'a> Search<'a> {
         while at < self.data.len() {
             let Some((unit, next)) = self.unit(at)? else { return Ok(End::NeedMore) };
             if let Some(unit) = unit {
-                self.walk(&unit, at)?;
+                self.runtime.push(unit.clone());
+                self.walk(&unit)?;
                 let complete = unit.complete && self.has_types_and_variables();
                 if complete || self.all_found() {
                     return Ok(End::Done);
@@ -187,7 +194,7 @@ impl<'a> Search<'a> {
         let Some(addr_base) = runtime_unit(&header, &abbreviations, complete)? else {
             return Ok(if complete || !entries.is_empty() { Some((None, next)) } else { None });
         };
-        Ok(Some((Some(Unit { header, abbreviations, addr_base, complete }), next)))
+        Ok(Some((Some(Unit { at, next, header, abbreviations, addr_base, complete }), next)))
     }
 
     fn abbreviations(&self, at: usize) -> gimli::Result<Rc<Abbreviations>> {
@@ -203,9 +210,9 @@ impl<'a> Search<'a> {
     }
 
     /// Walks the entries of a unit, keeping none.
-    fn walk(&mut self, unit: &Unit<'a>, unit_at: usize) -> gimli::Result<()> {
+    fn walk(&mut self, unit: &Unit<'a>) -> gimli::Result<()> {
         let mut entries = unit.header.entries_raw(&unit.abbreviations, None)?;
-        match self.walk_entries(&mut entries, unit, unit_at) {
+        match self.walk_entries(&mut entries, unit) {
             Err(gimli::Error::UnexpectedEof(_)) if !unit.complete => Ok(()),
             other => other,
         }
@@ -215,7 +222,6 @@ impl<'a> Search<'a> {
         &mut self,
         entries: &mut EntriesRaw<'_, Slice<'a>>,
         unit: &Unit<'a>,
-        unit_at: usize,
     ) -> gimli::Result<()> {
         while !entries.is_empty() && !self.all_found() {
             let at = entries.next_offset();
@@ -243,7 +249,7 @@ impl<'a> Search<'a> {
             let Some(name) = name.filter(|n| n.starts_with(b"runtime.")) else { continue };
             if abbreviation.tag() == gimli::DW_TAG_structure_type {
                 if let Some(s) = self.structs.iter().find(|s| s.go_name.as_bytes() == name) {
-                    self.found.entry(s.go_name).or_insert(unit_at.saturating_add(at.0));
+                    self.found.entry(s.go_name).or_insert(unit.at.saturating_add(at.0));
                 }
             } else if let Some(v) = self.variables.iter().find(|v| v.as_bytes() == name) {
                 self.keep_variable(v, location, unit);
@@ -312,17 +318,17 @@ impl<'a> Search<'a> {
     /// The members of the structure at a place of the section, typedefs followed.
     fn members(&self, mut at: usize) -> Option<Body<'a>> {
         for _ in 0..DEPTH {
-            let (unit, unit_at) = self.unit_of(at)?;
-            let offset = UnitOffset(at.checked_sub(unit_at)?);
+            let unit = self.runtime.iter().find(|u| (u.at..u.next).contains(&at))?;
+            let offset = UnitOffset(at.checked_sub(unit.at)?);
             let mut entries = unit.header.entries_raw(&unit.abbreviations, Some(offset)).ok()?;
             let abbreviation = entries.read_abbreviation().ok()??;
-            let head = Entry::read(&mut entries, abbreviation.attributes(), unit_at).ok()?;
+            let head = Entry::read(&mut entries, abbreviation.attributes(), unit.at).ok()?;
             match abbreviation.tag() {
                 gimli::DW_TAG_typedef => at = head.kind?,
                 gimli::DW_TAG_structure_type => {
                     let mut body = Body { size: u32::try_from(head.size?).ok()?, members: vec![] };
                     if abbreviation.has_children() {
-                        read_members(&mut entries, unit_at, &mut body).ok()?;
+                        read_members(&mut entries, unit.at, &mut body).ok()?;
                     }
                     return Some(body);
                 }
@@ -330,18 +336,6 @@ impl<'a> Search<'a> {
             }
         }
         None
-    }
-
-    /// The unit of package runtime that holds a place, and where it begins.
-    fn unit_of(&self, place: usize) -> Option<(Unit<'a>, usize)> {
-        let mut at = 0;
-        loop {
-            let (unit, next) = self.unit(at).ok()??;
-            if place < next {
-                return unit.map(|unit| (unit, at));
-            }
-            at = next;
-        }
     }
 }
 
