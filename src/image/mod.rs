@@ -17,6 +17,9 @@ mod open;
 pub mod pclntab;
 pub mod search;
 pub mod statics;
+#[cfg(test)]
+#[allow(missing_docs)]
+pub mod testing;
 
 pub use open::LoadedFile;
 

@@ -531,3 +531,6 @@ impl Modules {
         &self.losses
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,3 +109,63 @@ fn filled<'b>(memory: &dyn Memory, at: Addr, len: u64, buf: &'b mut [u8]) -> Opt
     memory.read(at, part).ok()?;
     Some(part)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::blob::FromMemory;
+    use crate::image::testing::{FuncSpec, MODULEDATA, Spec, TABLE, layout};
+    use crate::memory::sparse::SparseMemory;
+
+    fn program() -> SparseMemory {
+        let func = FuncSpec { name: "main.main", ..FuncSpec::default() };
+        let funcs = vec![func];
+        Spec { magic: 0xffff_fff1, quantum: 1, funcs, end: 0x20, files: vec![], names: vec![] }.build().memory
+    }
+
+    fn find(memory: &SparseMemory) -> Vec<Addr> {
+        let span = |start, len| Span { start: Addr::new(start), len };
+        // The first table span begins in a hole, the data span has one between its parts.
+        let tables = [span(TABLE - 0x2000, 0x2008)];
+        let data = [span(MODULEDATA - 8, 0x4000)];
+        let space = SearchSpace { tables: &tables, data: &data };
+        find_moduledata(memory, &FromMemory(memory), &space, &layout(), Arch::Amd64)
+    }
+
+    /// Fills up so that whole pages can be read.
+    fn padded(mut memory: SparseMemory) -> SparseMemory {
+        memory.put(Addr::new(TABLE - 0x1000), [0; 0x1000]);
+        memory.put(Addr::new(MODULEDATA - 8), [0; 8]);
+        memory.put(Addr::new(MODULEDATA + 592), [0; 0x3000]);
+        memory
+    }
+
+    #[test]
+    fn it_is_found_across_holes() {
+        assert_eq!(find(&padded(program())), [Addr::new(MODULEDATA)]);
+    }
+
+    #[test]
+    fn a_word_that_only_looks_like_one_is_passed_over() {
+        let mut memory = padded(program());
+        let mut decoy = vec![0; 0x3000];
+        decoy[0x10..0x18].copy_from_slice(&TABLE.to_le_bytes());
+        decoy[0x18..0x20].copy_from_slice(&(TABLE + 72).to_le_bytes());
+        memory.put(Addr::new(MODULEDATA + 592), decoy);
+        assert_eq!(find(&memory), [Addr::new(MODULEDATA)]);
+    }
+
+    #[test]
+    fn only_the_first_of_a_chain_counts() {
+        let mut memory = padded(program());
+        let mut first = memory.read_span(Span { start: Addr::new(MODULEDATA), len: 592 }, 592).unwrap();
+        let second = MODULEDATA + 592 + 0x1000;
+        let mut after = vec![0; 0x3000];
+        after[0x1000..0x1000 + 592].copy_from_slice(&first);
+        memory.put(Addr::new(MODULEDATA + 592), after);
+        assert_eq!(find(&memory), [Addr::new(MODULEDATA), Addr::new(second)]);
+        first[584..].copy_from_slice(&second.to_le_bytes());
+        memory.put(Addr::new(MODULEDATA), first);
+        assert_eq!(find(&memory), [Addr::new(MODULEDATA)]);
+    }
+}

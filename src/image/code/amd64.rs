@@ -42,10 +42,13 @@ fn step(reader: &mut Reader<'_>, i: &Instruction) {
     let written = written(i);
     match (i.mnemonic(), written, operand(reader, i)) {
         (Mnemonic::Lea, Some(register), Some(target)) => return reader.take_address(register, target),
-        (Mnemonic::Mov, Some(register), Some(from)) => return reader.load_word(register, from),
-        (Mnemonic::Mov, Some(register), None) if i.code() == Code::Mov_r64_rm64 => {
+        (Mnemonic::Mov, Some(register), Some(from)) if i.op0_register().is_gpr64() => {
+            return reader.load_word(register, from);
+        }
+        (Mnemonic::Mov, Some(register), None) => {
+            let copied = i.op1_kind() == OpKind::Register && i.op1_register().is_gpr64();
             let value = number_of(i.op1_register()).and_then(|from| reader.known(from));
-            return reader.set(register, value.filter(|_| i.op1_kind() == OpKind::Register));
+            return reader.set(register, value.filter(|_| copied));
         }
         _ => refer_to_operand(reader, i),
     }
