@@ -62,7 +62,10 @@ fn check(kind: &str, releases: &[&str]) {
     let mut failures = Vec::new();
     for release in releases {
         let (compared, wrong) = compare(&build(release, kind, "zoo"), release);
-        println!("{release} {kind}: globals compared: {compared}, equal: {}", compared - wrong.len());
+        println!(
+            "{release} {kind}: globals compared: {compared}, equal: {} {wrong:?}",
+            compared - wrong.len()
+        );
         failures.extend(wrong.into_iter().map(|w| format!("{release} {kind}: {w}")));
     }
     assert!(failures.is_empty(), "{failures:#?}");

@@ -20,8 +20,14 @@ pub struct ModuleInfo {
     pub text: Addr,
     /// End of the code.
     pub etext: Addr,
-    /// Writable data, from `noptrdata` to the end of `noptrbss`: all globals of the module.
-    pub globals: Span,
+    /// Initialised globals without pointers.
+    pub noptrdata: Span,
+    /// Initialised globals with pointers.
+    pub data: Span,
+    /// Globals with pointers that begin as zero.
+    pub bss: Span,
+    /// Globals without pointers that begin as zero.
+    pub noptrbss: Span,
     /// Start of the type descriptors.
     pub types: Addr,
     /// End of the type descriptors.
@@ -36,6 +42,13 @@ pub struct ModuleInfo {
     pub modulename: String,
     /// Whether the runtime refused the module (a plugin that does not fit).
     pub bad: bool,
+}
+
+impl ModuleInfo {
+    /// Whether one of the module's global variables lies at `at`.
+    pub fn is_global(&self, at: Addr) -> bool {
+        [self.noptrdata, self.data, self.bss, self.noptrbss].iter().any(|span| span.contains(at))
+    }
 }
 
 /// A table of which moduledata states start and length in bytes.
@@ -95,7 +108,10 @@ impl Raw {
                 maxpc: view.get(layout.maxpc)?,
                 text: view.get(layout.text)?,
                 etext: view.get(layout.etext)?,
-                globals: Span::between(view.get(layout.noptrdata)?, view.get(layout.enoptrbss)?),
+                noptrdata: bounds(view, layout.noptrdata)?,
+                data: bounds(view, layout.data)?,
+                bss: bounds(view, layout.bss)?,
+                noptrbss: bounds(view, layout.noptrbss)?,
                 types: view.get(layout.types)?,
                 etypes: view.get(layout.etypes)?,
                 rodata: view.get(layout.rodata)?,
@@ -117,6 +133,12 @@ impl Raw {
             next: view.get(layout.next)?,
         })
     }
+}
+
+/// A start that is a member; the end is the member after it, in all releases.
+fn bounds(view: StructView<'_>, start: Field<Addr>) -> ReadResult<Span> {
+    let end = Field::at(start.offset.saturating_add(8));
+    Ok(Span::between(view.get(start)?, view.get(end)?))
 }
 
 /// A Go slice that is a member, with its length in bytes.

@@ -164,8 +164,9 @@ impl Spec {
         put(168, TEXT + u64::from(self.end));
         put(176, TEXT);
         put(184, TEXT + u64::from(self.end));
-        put(192, GLOBALS);
-        put(248, GLOBALS + 0x10_0000);
+        for (n, bound) in [192, 200, 208, 216, 224, 232, 240, 248].into_iter().zip(1u64..) {
+            put(n, GLOBALS + bound / 2 * 0x4_0000);
+        }
         put(320, GOFUNC);
         let mut memory = SparseMemory::new();
         memory.put(Addr::new(TABLE), table.clone());

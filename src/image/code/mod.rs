@@ -91,7 +91,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn is_global(&self, at: Addr) -> bool {
-        self.modules.modules().iter().any(|m| m.info.globals.contains(at))
+        self.modules.modules().iter().any(|m| m.info.is_global(at))
     }
 
     /// Notes that an instruction refers to `target`.

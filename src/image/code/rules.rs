@@ -65,6 +65,7 @@ functions! {
     gc_mark_tiny_allocs = "runtime.gcMarkTinyAllocs";
     semacquire1 = "runtime.semacquire1";
     semrelease1 = "runtime.semrelease1";
+    semroot = "runtime.semroot";
     wait_reason_string = "runtime.waitReason.String";
 }
 
@@ -164,14 +165,12 @@ fn allp(r: &Readings) -> Option<Addr> {
     }
 }
 
-/// Both functions compute the place of an entry from the table's address.
+/// Both functions compute the place of an entry from the table's address; in 1.18 and 1.19 without
+/// inlining, `semroot` does it.
 fn semtable(r: &Readings) -> Option<Addr> {
-    only(
-        r.semacquire1
-            .targets()
-            .into_iter()
-            .filter(|t| r.semacquire1.only_address(*t) && r.semrelease1.only_address(*t)),
-    )
+    let taken = |f: &Reading| f.targets().into_iter().filter(|t| f.only_address(*t)).collect::<Vec<_>>();
+    let both = only(taken(&r.semacquire1).into_iter().filter(|t| r.semrelease1.only_address(*t)));
+    both.or_else(|| only(taken(&r.semroot)))
 }
 
 /// The function compares its receiver with the table's length and reads the table.
