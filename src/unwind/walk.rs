@@ -427,7 +427,7 @@ mod tests {
             let onward = Some(Onward { sched, stack: STACK });
             let at = Start { stack: SYSTEM, onward, ..start(p.at("main.leaf", 0x20), 0x9100, By::Thread) };
             assert_eq!(walked(&p, &at), (names.to_owned(), StackEnd::Complete), "{switch}");
-            let lost = Start { onward: None, ..at };
+            let lost = Start { onward: None, by: By::Saved, ..at };
             assert_eq!(walked(&p, &lost).1, StackEnd::Switched { pc: back }, "{switch}");
         }
     }
