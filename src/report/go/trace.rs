@@ -14,7 +14,10 @@ use std::rc::Rc;
 impl Printer<'_> {
     /// Prints the frames of `g`.
     pub(super) fn stack(&mut self, g: &G, verbose: bool) {
-        let walk = self.unwinder.walk_own(&mut self.walker, g);
+        let mut walk = self.unwinder.walk_own(&mut self.walker, g);
+        if g.status == Status::Running {
+            self.leave_out_death(&mut walk);
+        }
         if walk.end == StackEnd::NoRegisters && g.status == Status::Running {
             self.out.extend(b"\tgoroutine running on other thread; stack unavailable\n");
             return;
@@ -30,6 +33,18 @@ impl Printer<'_> {
             self.line(line, &sites, &walk, verbose);
         }
         self.end(g, &walk);
+    }
+
+    /// Takes away how the runtime gave up, when it did: it prints what came before that.
+    fn leave_out_death(&self, walk: &mut Walk) {
+        let code = self.unwinder.code();
+        let is_death = |f: &Physical| {
+            let func = code.modules.find(f.pc);
+            func.is_some_and(|f| matches!(f.name(), "runtime.fatalpanic" | "runtime.fatalthrow"))
+        };
+        if let Some(at) = walk.frames.iter().position(is_death) {
+            walk.frames.drain(..=at);
+        }
     }
 
     fn line(&mut self, line: Line, sites: &[Rc<Site>], walk: &Walk, verbose: bool) {
