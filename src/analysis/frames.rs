@@ -108,24 +108,24 @@ pub fn short_name(function: &str) -> &str {
     package.rfind('/').and_then(|slash| function.get(slash + 1..)).unwrap_or(function)
 }
 
-/// Whether a frame is the runtime's own business, which its traceback leaves out of a user's stack.
+/// Whether a frame is the runtime's own business, which its traceback leaves out of a user's stack. A
+/// panic is the user's.
 pub fn is_runtimes_own(frame: &Frame) -> bool {
     if frame.kind == FrameKind::C {
         return false;
     }
     match frame.function.strip_prefix("runtime.") {
-        Some(name) => !is_exported(name),
+        Some(name) => name != "gopanic" && !is_exported(name),
         None => !frame.function.contains('.'),
     }
 }
 
 /// Whether a name of the runtime is exported: `Gosched`, `(*Frames).Next`.
 fn is_exported(name: &str) -> bool {
-    let plain = match name.strip_prefix('(') {
-        Some(receiver) => receiver.trim_start_matches('*'),
-        None => name,
-    };
-    plain.starts_with(|c: char| c.is_ascii_uppercase())
+    let (receiver, function) = name.rsplit_once('.').unwrap_or(("", name));
+    let upper = |name: &str| name.starts_with(|c: char| c.is_ascii_uppercase());
+    let receiver = receiver.trim_start_matches("(*").trim_end_matches(')');
+    upper(function) && (receiver.is_empty() || upper(receiver))
 }
 
 /// Index of the frame that says where in the program a goroutine is: the innermost of the program's own
@@ -239,6 +239,8 @@ mod tests {
         let own = |name: &str| stack(&[name]).first().map(is_runtimes_own);
         assert_eq!(own("runtime.gopark"), Some(true));
         assert_eq!(own("runtime.(*timer).stop"), Some(true));
+        assert_eq!(own("runtime.(*Pinner).unpin"), Some(true));
+        assert_eq!(own("runtime.gopanic"), Some(false));
         assert_eq!(own("runtime.Gosched"), Some(false));
         assert_eq!(own("runtime.(*Frames).Next"), Some(false));
         assert_eq!(own("main.main"), Some(false));
