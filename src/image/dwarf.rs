@@ -43,7 +43,7 @@ pub struct DwarfFacts {
 }
 
 /// First and further steps in which the section is unpacked.
-const FIRST: usize = 2 << 20;
+const FIRST: usize = 512 << 10;
 const GROWTH: usize = 3;
 /// Depth to which nested members and typedefs are followed.
 const DEPTH: usize = 8;
