@@ -177,7 +177,7 @@ fn shared(dir: &Path, release: &str) -> [std::path::PathBuf; 2] {
         .args(["build", "-buildmode=c-shared", "-ldflags=-s -w", "-o"])
         .args([library.as_os_str(), "./shared".as_ref()]);
     let mut cc = Command::new("cc");
-    cc.args(["-x", "c"]).arg(source.join("shared/host.c.txt")).arg("-o").arg(&host).arg("-ldl");
+    cc.arg(source.join("shared/host/host.c")).arg("-o").arg(&host).arg("-ldl");
     for mut command in [go, cc] {
         assert!(command.status().unwrap().success(), "{command:?}");
     }

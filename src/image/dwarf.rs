@@ -17,7 +17,7 @@ use gimli::{
     SectionId, UnitHeader, UnitOffset, UnitSectionOffset, UnitType,
 };
 use rustc_hash::FxHashMap;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
@@ -47,6 +47,10 @@ const FIRST: usize = 512 << 10;
 const GROWTH: usize = 3;
 /// Depth to which nested members and typedefs are followed.
 const DEPTH: usize = 8;
+/// Largest table of abbreviations, in bytes, and most of them: Go's units share one of a kilobyte, each
+/// C unit has one of a few.
+const TABLE: usize = 64 << 10;
+const TABLES: usize = 50_000;
 /// Members of one structure that are looked at.
 const MEMBERS: usize = 10_000;
 
@@ -68,7 +72,7 @@ pub fn read(
     let Some(info) = elf.debug_data("info") else { return Ok(None) };
     let Some(abbrev) = elf.debug_data("abbrev") else { return Ok(None) };
     let (mut info, mut abbrev) = (info?, abbrev?);
-    let abbrev = DebugAbbrev::new(abbrev.all()?, LittleEndian);
+    let abbrev = abbrev.all()?;
     let addresses = elf.debug_data("addr").transpose()?;
     let mut want = FIRST;
     loop {
@@ -76,7 +80,8 @@ pub fn read(
         let part = info.prefix(want)?;
         let mut search = Search {
             data: part,
-            abbrev: &abbrev,
+            abbrev,
+            tables: Cell::new(0),
             structs,
             variables,
             found: FxHashMap::default(),
@@ -106,7 +111,9 @@ type Indexed = (&'static str, u64);
 
 struct Search<'a> {
     data: &'a [u8],
-    abbrev: &'a DebugAbbrev<Slice<'a>>,
+    abbrev: &'a [u8],
+    /// How many tables of abbreviations were read.
+    tables: Cell<usize>,
     structs: &'a [&'static StructDecl],
     variables: &'a [&'static str],
     /// Where each wanted structure is: place in the section.
@@ -204,7 +211,11 @@ impl<'a> Search<'a> {
         {
             return Ok(abbreviations.clone());
         }
-        let new = Rc::new(self.abbrev.abbreviations(DebugAbbrevOffset(at))?);
+        self.tables.set(self.tables.get().saturating_add(1));
+        let end = self.abbrev.len().min(at.saturating_add(TABLE));
+        let table = self.abbrev.get(at..end).filter(|_| self.tables.get() <= TABLES);
+        let table = DebugAbbrev::new(table.unwrap_or_default(), LittleEndian);
+        let new = Rc::new(table.abbreviations(DebugAbbrevOffset(0))?);
         *last = Some((at, new.clone()));
         Ok(new)
     }

@@ -34,11 +34,16 @@ pub fn go(release: &str) -> Option<Command> {
 
 /// Builds the layout program.
 pub fn build(release: &str, arch: Arch, into: &Path) -> Option<PathBuf> {
+    build_with(release, arch, into, "")
+}
+
+/// Builds the layout program with flags for the linker.
+pub fn build_with(release: &str, arch: Arch, into: &Path, linker: &str) -> Option<PathBuf> {
     let out = into.join(format!("layout-{release}-{arch}"));
     let status = go(release)?
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("testprogs"))
         .env("GOARCH", arch.name())
-        .args(["build", "-o"])
+        .args(["build", "-ldflags", linker, "-o"])
         .arg(&out)
         .arg("./layout")
         .status()

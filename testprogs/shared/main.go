@@ -1,4 +1,4 @@
-// Shared is a library for a program that is not Go: host.c loads it and calls Run.
+// Shared is a library for a program that is not Go: host/host.c loads it and calls Run.
 package main
 
 import "C"
