@@ -82,7 +82,7 @@ pub fn executable(source: &dyn Source, wanted: Option<&Path>, build_id: Option<&
         let file = source.open_executable()?;
         return Ok(Located { file, path, proof: Proof::Same, missing: None });
     }
-    program.search(&Places::of_host()).or_else(|missing| program.from_core(missing))
+    program.search(&Places::of_host()).or_else(|missing| program.beginning_in_core(missing))
 }
 
 /// Opens a file that is mapped into a target, such as a shared library; of a core, the file is
@@ -221,7 +221,7 @@ impl<'a> Program<'a> {
     }
 
     /// What the core holds of the beginning of the executable, as a file.
-    fn from_core(&self, missing: Error) -> Result<Located> {
+    fn beginning_in_core(&self, missing: Error) -> Result<Located> {
         if self.beginning.is_empty() {
             return Err(missing);
         }

@@ -2,6 +2,8 @@
 //! and cutting the runtime's text into goroutines.
 #![allow(dead_code)]
 
+pub mod cores;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};

@@ -1,0 +1,203 @@
+//! Core files of real programs: those that the kernel, gcore, Delve and qemu write are opened, with
+//! and without their executables, whole, cut, damaged and packed.
+
+mod support;
+
+use allgs::addr::{Addr, Tid};
+use allgs::arch::Arch;
+use allgs::image::{Image, OpenOptions};
+use allgs::source::core::CoreFile;
+use allgs::source::{Source, Thread};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use support::Target;
+use support::cores::{self, Core};
+
+const RELEASE: &str = "1.27.4";
+
+fn open(path: &Path) -> CoreFile {
+    CoreFile::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn image(core: &CoreFile, exe: Option<&Path>) -> allgs::error::Result<Image> {
+    Image::open(core, &OpenOptions { exe: exe.map(PathBuf::from) })
+}
+
+fn threads(core: &CoreFile) -> Vec<Thread> {
+    core.trace().and_then(|mut t| t.stop(Duration::ZERO)).expect("threads of a core").threads
+}
+
+fn warnings(core: &CoreFile, image: &Image) -> Vec<String> {
+    let (core, image) = (core.diagnostics(), image.diagnostics.clone());
+    core.entries().iter().chain(image.entries()).map(|d| format!("{}: {}", d.what, d.effect)).collect()
+}
+
+/// Opens a whole core of `program` and checks all that is the same whoever wrote it.
+fn whole(core: &Core, program: &Path, release: &str, arch: Arch) -> CoreFile {
+    let file = open(&core.path);
+    assert_eq!(file.arch(), arch);
+    let image = image(&file, Some(program)).unwrap_or_else(|e| panic!("{}: {e}", program.display()));
+    assert_eq!(image.go.to_string(), format!("go{release}"));
+    assert_eq!(warnings(&file, &image), Vec::<String>::new());
+    let allgs = file.memory().read_u64(image.globals.allgs.value.offset(8)).expect("length of allgs");
+    assert!(allgs > 5, "{allgs} goroutines");
+    let threads = threads(&file);
+    assert!(threads.len() > 1, "{threads:?}");
+    let mapped = |at: Addr| file.mappings().iter().any(|m| m.span.contains(at));
+    for thread in &threads {
+        let registers = thread.registers.expect("registers");
+        assert!(mapped(registers.pc) && mapped(registers.sp), "{thread:?}");
+    }
+    file
+}
+
+#[test]
+fn cores_of_the_kernel() {
+    for (release, kind) in
+        [("1.18.10", "default"), (RELEASE, "default"), (RELEASE, "pie-s"), (RELEASE, "cgo-pie")]
+    {
+        let program = support::build(release, kind, "crash").canonicalize().expect("it is there");
+        let Some(core) = cores::kernel(&program, "abort") else { return };
+        let file = whole(&core, &program, release, Arch::Amd64);
+        let crash = file.crash().expect("it crashed");
+        assert_eq!((crash.signal, crash.fault), (6, None));
+        assert_eq!(Some(crash.tid), threads(&file).first().map(|t| t.tid));
+        assert_eq!(file.executable_path(), Some(&*program), "NT_FILE names it");
+        let found = image(&file, None).expect("found by its name");
+        assert_eq!(found.exe.path, program);
+    }
+}
+
+#[test]
+fn the_fault_address_is_that_of_the_signal() {
+    let program = support::build(RELEASE, "cgo", "crash");
+    let Some(core) = cores::kernel(&program, "nil") else { return };
+    // The runtime turns the fault into a panic and aborts, so the signal is SIGABRT without address.
+    let crash = open(&core.path).crash().expect("it crashed");
+    assert_eq!((crash.signal, crash.fault), (6, None));
+}
+
+#[test]
+fn cores_of_live_processes() {
+    let program = support::build(RELEASE, "default", "zoo");
+    let target = Target::start(&program, &[], &[]);
+    for core in [cores::gcore(&target), cores::delve(&target)].into_iter().flatten() {
+        let file = whole(&core, &program, RELEASE, Arch::Amd64);
+        assert_eq!(file.crash(), None, "nothing died");
+        let pid = Tid(i32::try_from(target.pid()).expect("pid"));
+        assert!(threads(&file).iter().any(|t| t.tid == pid));
+    }
+}
+
+#[test]
+fn cores_of_qemu() {
+    for kind in ["arm64-s", "arm64-pie"] {
+        let program = support::build(RELEASE, kind, "crash");
+        let Some(core) = cores::qemu(&program, "abort") else { return };
+        let file = whole(&core, &program, RELEASE, Arch::Arm64);
+        assert_eq!(file.crash().map(|c| c.signal), Some(6));
+        let other = support::build(RELEASE, if kind == "arm64-s" { "arm64-pie" } else { "arm64-s" }, "crash");
+        assert!(image(&file, Some(&other)).is_err(), "a file of another build was taken");
+    }
+}
+
+#[test]
+fn another_executable_is_refused_and_none_is_asked_for() {
+    let dir = support::folder();
+    let built = support::build(RELEASE, "s", "crash");
+    let program = dir.path().join("moved");
+    std::fs::copy(&built, &program).expect("copy");
+    let Some(core) = cores::kernel(&program, "abort") else { return };
+    std::fs::remove_file(&program).expect("remove");
+    let file = open(&core.path);
+    let other = support::build("1.18.10", "default", "crash");
+    let refused = image(&file, Some(&other)).err().expect("another build was taken");
+    assert!(refused.to_string().contains("build id"), "{refused}");
+    let asked = image(&file, None).err().expect("the tables are not in the core");
+    let hint = asked.hint_text().expect("a hint");
+    assert!(hint.contains(&*program.to_string_lossy()) && hint.contains("build id"), "{hint}");
+    std::fs::copy(&built, core.path.with_file_name("moved")).expect("copy");
+    let beside = image(&file, None).expect("found next to the core");
+    assert_eq!(beside.exe.path, core.path.with_file_name("moved"));
+}
+
+#[test]
+fn packed_cores() {
+    let program = support::build(RELEASE, "default", "crash");
+    let Some(core) = cores::kernel(&program, "abort") else { return };
+    for (command, suffix) in [("gzip", "gz"), ("zstd", "zst"), ("lz4", "lz4")] {
+        let packed = core.path.with_extension(suffix);
+        let output = std::fs::File::create(&packed).expect("file");
+        match Command::new(command).args(["-1", "-q", "-c"]).arg(&core.path).stdout(output).status() {
+            Ok(status) => assert!(status.success(), "{command}"),
+            Err(_) => {
+                println!("skipped: there is no {command}");
+                continue;
+            }
+        }
+        let file = open(&packed);
+        assert!(image(&file, Some(&program)).is_ok(), "{command}");
+        assert_eq!(threads(&file), threads(&open(&core.path)));
+    }
+}
+
+/// Numbers that look random and are the same in every run (xorshift64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}
+
+#[test]
+fn a_core_cut_at_any_length_is_opened_or_refused() {
+    let program = support::build(RELEASE, "default", "crash");
+    let Some(core) = cores::kernel(&program, "abort") else { return };
+    let bytes = std::fs::read(&core.path).expect("core");
+    let cut = core.path.with_file_name("cut");
+    let mut decoded = 0;
+    for i in 0..200 {
+        let len = bytes.len() * (200 - i) / 201;
+        std::fs::write(&cut, &bytes[..len]).expect("cut");
+        let Ok(file) = CoreFile::open(&cut) else { continue };
+        let what = file.diagnostics().entries().first().map(|d| d.what.clone());
+        assert!(what.is_some_and(|w| w.contains("the core file is cut")), "{len}");
+        decoded += u32::from(image(&file, Some(&program)).is_ok());
+    }
+    println!("{decoded} of 200 cuts leave enough to find the goroutines");
+    assert!(decoded > 0);
+}
+
+#[test]
+fn single_changed_bytes_never_panic() {
+    let program = support::build(RELEASE, "default", "crash");
+    let Some(core) = cores::kernel(&program, "abort") else { return };
+    let mut bytes = std::fs::read(&core.path).expect("core");
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    // Half of the changes are in the headers and notes, which are a small part of the file.
+    let structure = 20_000;
+    let damaged = core.path.with_file_name("damaged");
+    std::fs::write(&damaged, &bytes).expect("copy");
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::OpenOptions::new().write(true).open(&damaged).expect("copy");
+    let (mut opened, mut decoded) = (0, 0);
+    for i in 0..500u64 {
+        let at = random.below(if i % 2 == 0 { structure } else { bytes.len() as u64 });
+        let old = bytes[at as usize];
+        bytes[at as usize] = random.below(256) as u8;
+        file.write_all_at(&bytes[at as usize..at as usize + 1], at).expect("change");
+        if let Ok(core) = CoreFile::open(&damaged) {
+            opened += 1;
+            decoded += u32::from(image(&core, Some(&program)).is_ok());
+        }
+        bytes[at as usize] = old;
+        file.write_all_at(&[old], at).expect("change back");
+    }
+    println!("of 500 changed cores {opened} opened, {decoded} decoded");
+    assert!(decoded > 300);
+}

@@ -1,0 +1,108 @@
+//! Cores as the kernel, gcore, Delve and user-mode qemu write them. What a machine can't make is
+//! said on stdout and skipped.
+
+use super::{Target, folder};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A core file and what the program wrote before it died.
+pub struct Core {
+    pub path: PathBuf,
+    /// Where it is; the program's own files are in `out` below.
+    pub dir: tempfile::TempDir,
+    pub stderr: String,
+}
+
+fn skip(what: &str) -> Option<Core> {
+    println!("skipped: {what}");
+    None
+}
+
+/// The core that the kernel writes when `program` (one that takes a folder and a way to die, such as
+/// crash) dies by `mode`.
+pub fn kernel(program: &Path, mode: &str) -> Option<Core> {
+    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").expect("core_pattern");
+    if pattern.contains('/') || pattern.starts_with('|') {
+        return skip(&format!("core_pattern sends cores to {}", pattern.trim()));
+    }
+    died(&[], program, mode, "core")
+}
+
+/// The core of an arm64 `program` that user-mode qemu writes.
+pub fn qemu(program: &Path, mode: &str) -> Option<Core> {
+    let qemu = ["qemu-aarch64-static", "qemu-aarch64"].into_iter().find(|name| can_run(name));
+    let Some(qemu) = qemu else { return skip("there is no qemu-aarch64") };
+    died(&[qemu, "-L", "/usr/aarch64-linux-gnu"], program, mode, "qemu_")
+}
+
+fn can_run(name: &str) -> bool {
+    let run = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    run.is_ok_and(|status| status.success())
+}
+
+/// Runs `program` until it dies in a folder of its own. With qemu the kernel too writes a core, of
+/// qemu, which the filter keeps small.
+fn died(runner: &[&str], program: &Path, mode: &str, prefix: &str) -> Option<Core> {
+    // The kernel notes paths without links.
+    let program = &program.canonicalize().expect("the program is there");
+    let dir = folder();
+    let out = dir.path().join("out");
+    std::fs::create_dir(&out).expect("folder");
+    let filter = if runner.is_empty() { "0x33" } else { "0" };
+    let script = format!("ulimit -c unlimited; echo {filter} > /proc/self/coredump_filter; exec \"$@\"");
+    let output = Command::new("timeout")
+        .args(["-s", "KILL", "300", "bash", "-c", &script, "bash"])
+        .args(runner)
+        .args([program, &out, Path::new(mode)])
+        .current_dir(dir.path())
+        .env("GOTRACEBACK", "crash")
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash starts");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{} {mode} did not die:\n{stderr}", program.display());
+    let entries = std::fs::read_dir(dir.path()).expect("folder").map(|e| e.expect("entry").path());
+    let is_core = |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(prefix));
+    let Some(path) = entries.into_iter().find(is_core) else {
+        panic!("{} left no core; its stderr:\n{stderr}", program.display());
+    };
+    Some(Core { path, dir, stderr })
+}
+
+/// The core of a live process, made by gdb's gcore.
+pub fn gcore(target: &Target) -> Option<Core> {
+    if !can_run("gdb") {
+        return skip("there is no gdb");
+    }
+    let dir = folder();
+    let stem = dir.path().join("core");
+    let mut command = Command::new("gcore");
+    command.arg("-o").arg(&stem).arg(target.pid().to_string()).stdin(Stdio::null());
+    let stderr = ran(command, "gcore");
+    Some(Core { path: dir.path().join(format!("core.{}", target.pid())), dir, stderr })
+}
+
+/// The core of a live process, made by Delve's `dump`.
+pub fn delve(target: &Target) -> Option<Core> {
+    let version = Command::new("dlv").arg("version").output();
+    if !version.is_ok_and(|o| o.status.success()) {
+        return skip("there is no dlv");
+    }
+    let dir = folder();
+    let (path, commands) = (dir.path().join("core"), dir.path().join("commands"));
+    // The last line answers whether to kill the process.
+    std::fs::write(&commands, format!("dump {}\nquit\nn\n", path.display())).expect("commands");
+    let mut command = Command::new("dlv");
+    command.args(["attach", &target.pid().to_string(), "--check-go-version=false"]);
+    command.arg("--allow-non-terminal-interactive=true");
+    command.stdin(std::fs::File::open(&commands).expect("commands"));
+    let stderr = ran(command, "dlv");
+    Some(Core { path, dir, stderr })
+}
+
+fn ran(mut command: Command, name: &str) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|e| panic!("{name}: {e}"));
+    let text = String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr);
+    assert!(status.success(), "{name} failed:\n{text}");
+    text
+}
