@@ -72,7 +72,8 @@ fn source(release: &str, path: &str) -> Option<String> {
 /// The names of a Go `const ( A = iota; B; ... )` list that begins with the line `first`.
 fn constants<'a>(source: &'a str, first: &str) -> Vec<&'a str> {
     let (_, list) = source.split_once(first).expect("the list is there");
-    let names = list.lines().take_while(|l| l.trim() != ")").map(|l| l.split("//").next().unwrap_or(""));
+    let lines = list.lines().skip(1).take_while(|l| l.trim() != ")");
+    let names = lines.map(|l| l.split("//").next().unwrap_or(""));
     let name = first.trim().split(' ').next().expect("a name");
     let first = &source[source.find(first).expect("found")..][..name.len()];
     std::iter::once(first).chain(names.map(str::trim).filter(|n| !n.is_empty())).collect()

@@ -89,11 +89,15 @@ pub fn read(
             indexed: Vec::new(),
             runtime: Vec::new(),
             abbreviations: RefCell::new(None),
+            cut: Cell::new(false),
         };
-        match search.units() {
+        let end = search.units().map(|end| match end {
+            End::NeedMore if part.len() < total => End::NeedMore,
+            _ => search.resolve(),
+        });
+        match end {
             Ok(End::NeedMore) if part.len() < total => want = part.len().saturating_mul(GROWTH),
             Ok(_) => {
-                search.resolve();
                 let (mut facts, indexed) = (search.facts, search.indexed);
                 resolve_indexed(&mut facts, &indexed, addresses)?;
                 return Ok(Some(facts));
@@ -124,6 +128,8 @@ struct Search<'a> {
     runtime: Vec<Unit<'a>>,
     /// Those read last and where they are: Go's units all share them.
     abbreviations: RefCell<Option<(usize, Rc<Abbreviations>)>>,
+    /// Whether something wanted is further on than what is unpacked.
+    cut: Cell<bool>,
 }
 
 /// A unit whose header was read.
@@ -293,8 +299,9 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Settles the declared paths of each structure that was found.
-    fn resolve(&mut self) {
+    /// Settles the declared paths of each structure that was found. The types of members may be
+    /// further on than what is unpacked.
+    fn resolve(&mut self) -> End {
         for decl in self.structs {
             let Some(at) = self.found.get(decl.go_name) else { continue };
             let Some(body) = self.members(*at) else { continue };
@@ -306,47 +313,64 @@ impl<'a> Search<'a> {
             }
             self.facts.structs.insert(decl.go_name, facts);
         }
+        if self.cut.get() { End::NeedMore } else { End::Done }
     }
 
     /// Offset of a dotted path inside a structure.
     fn offset(&self, body: &Body<'a>, path: &str) -> Option<u32> {
-        let mut offset = 0u32;
-        let mut inner: Option<Body<'a>> = None;
-        for name in path.split('.') {
-            let (member_offset, kind) = match &inner {
-                Some(body) => body.member(name)?,
-                None => body.member(name)?,
-            };
-            offset = offset.checked_add(member_offset)?;
-            inner = kind.and_then(|at| self.members(at));
-            if inner.is_none() {
-                inner = Some(Body::default());
-            }
-        }
-        Some(offset)
+        let Some((name, rest)) = path.split_once('.') else {
+            return body.member(path).map(|(offset, _)| offset);
+        };
+        let (offset, kind) = body.member(name)?;
+        offset.checked_add(self.offset(&self.members(kind?)?, rest)?)
     }
 
     /// The members of the structure at a place of the section, typedefs followed.
     fn members(&self, mut at: usize) -> Option<Body<'a>> {
         for _ in 0..DEPTH {
             let unit = self.runtime.iter().find(|u| (u.at..u.next).contains(&at))?;
-            let offset = UnitOffset(at.checked_sub(unit.at)?);
-            let mut entries = unit.header.entries_raw(&unit.abbreviations, Some(offset)).ok()?;
-            let abbreviation = entries.read_abbreviation().ok()??;
-            let head = Entry::read(&mut entries, abbreviation.attributes(), unit.at).ok()?;
-            match abbreviation.tag() {
-                gimli::DW_TAG_typedef => at = head.kind?,
-                gimli::DW_TAG_structure_type => {
-                    let mut body = Body { size: u32::try_from(head.size?).ok()?, members: vec![] };
-                    if abbreviation.has_children() {
-                        read_members(&mut entries, unit.at, &mut body).ok()?;
-                    }
-                    return Some(body);
+            match Type::read(unit, at) {
+                Ok(Type::Same(place)) => at = place,
+                Ok(Type::Struct(body)) => return Some(body),
+                Ok(Type::Other) => return None,
+                Err(_) => {
+                    self.cut.set(self.cut.get() || !unit.complete);
+                    return None;
                 }
-                _ => return None,
             }
         }
         None
+    }
+}
+
+/// What a member's type is.
+enum Type<'a> {
+    /// Another name of the type at a place.
+    Same(usize),
+    /// A structure.
+    Struct(Body<'a>),
+    /// Anything else.
+    Other,
+}
+
+impl<'a> Type<'a> {
+    fn read(unit: &Unit<'a>, at: usize) -> gimli::Result<Type<'a>> {
+        let offset = UnitOffset(at.saturating_sub(unit.at));
+        let mut entries = unit.header.entries_raw(&unit.abbreviations, Some(offset))?;
+        let Some(abbreviation) = entries.read_abbreviation()? else { return Ok(Type::Other) };
+        let head = Entry::read(&mut entries, abbreviation.attributes(), unit.at)?;
+        let size = head.size.and_then(|size| u32::try_from(size).ok());
+        match (abbreviation.tag(), head.kind, size) {
+            (gimli::DW_TAG_typedef, Some(place), _) => Ok(Type::Same(place)),
+            (gimli::DW_TAG_structure_type, _, Some(size)) => {
+                let mut body = Body { size, members: vec![] };
+                if abbreviation.has_children() {
+                    read_members(&mut entries, unit.at, &mut body)?;
+                }
+                Ok(Type::Struct(body))
+            }
+            _ => Ok(Type::Other),
+        }
     }
 }
 
