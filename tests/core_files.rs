@@ -123,6 +123,26 @@ fn another_executable_is_refused_and_none_is_asked_for() {
 }
 
 #[test]
+fn a_core_that_has_everything_needs_no_executable() {
+    for (release, kind) in [("1.18.10", "s"), (RELEASE, "s"), (RELEASE, "pie-s"), (RELEASE, "cgo-pie")] {
+        let dir = support::folder();
+        let built = support::build(release, kind, "crash");
+        let program = dir.path().join("gone");
+        std::fs::copy(&built, &program).expect("copy");
+        let Some(core) = cores::kernel_full(&program, "abort") else { return };
+        std::fs::remove_file(&program).expect("remove");
+        let file = open(&core.path);
+        let alone = image(&file, None)
+            .unwrap_or_else(|e| panic!("{release} {kind}: {e}, {:?}", std::error::Error::source(&e)));
+        let with = image(&file, Some(&built)).expect("with the executable");
+        assert_eq!(alone.globals.allgs.value, with.globals.allgs.value, "{release} {kind}");
+        assert_eq!(alone.go, with.go);
+        let said = warnings(&file, &alone);
+        assert!(said.iter().any(|w| w.contains("cannot find") && w.contains("gone")), "{said:?}");
+    }
+}
+
+#[test]
 fn packed_cores() {
     let program = support::build(RELEASE, "default", "crash");
     let Some(core) = cores::kernel(&program, "abort") else { return };
@@ -179,8 +199,8 @@ fn single_changed_bytes_never_panic() {
     let Some(core) = cores::kernel(&program, "abort") else { return };
     let mut bytes = std::fs::read(&core.path).expect("core");
     let mut random = Random(0x2545_f491_4f6c_dd1d);
-    // Half of the changes are in the headers and notes, which are a small part of the file.
-    let structure = 20_000;
+    // Half of the changes are in the headers and first notes, which are a small part of the file.
+    let structure = 4096;
     let damaged = core.path.with_file_name("damaged");
     std::fs::write(&damaged, &bytes).expect("copy");
     use std::os::unix::fs::FileExt;

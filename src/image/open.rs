@@ -157,7 +157,8 @@ impl Identity {
         }
         let [symbol, runtime] = file.elf.symbols(["runtime.buildVersion", "runtime.firstmoduledata"]);
         let no_names = symbol.is_none() && runtime.is_none();
-        if no_names && !has_function_table(&file.elf) && !file.elf.sections().is_empty() {
+        let tells = file.missing.is_none() && !file.elf.sections().is_empty();
+        if no_names && tells && !has_function_table(&file.elf) {
             return None;
         }
         if let Some(build) = BuildInfo::of_memory(memory, &file.segments(true)) {

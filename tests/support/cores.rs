@@ -21,18 +21,27 @@ fn skip(what: &str) -> Option<Core> {
 /// The core that the kernel writes when `program` (one that takes a folder and a way to die, such as
 /// crash) dies by `mode`.
 pub fn kernel(program: &Path, mode: &str) -> Option<Core> {
+    kernel_with("0x33", program, mode)
+}
+
+/// The same with everything in it, code and read-only data too.
+pub fn kernel_full(program: &Path, mode: &str) -> Option<Core> {
+    kernel_with("0x3f", program, mode)
+}
+
+fn kernel_with(filter: &str, program: &Path, mode: &str) -> Option<Core> {
     let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").expect("core_pattern");
     if pattern.contains('/') || pattern.starts_with('|') {
         return skip(&format!("core_pattern sends cores to {}", pattern.trim()));
     }
-    died(&[], program, mode, "core")
+    died(filter, &[], program, mode, "core")
 }
 
 /// The core of an arm64 `program` that user-mode qemu writes.
 pub fn qemu(program: &Path, mode: &str) -> Option<Core> {
     let qemu = ["qemu-aarch64-static", "qemu-aarch64"].into_iter().find(|name| can_run(name));
     let Some(qemu) = qemu else { return skip("there is no qemu-aarch64") };
-    died(&[qemu, "-L", "/usr/aarch64-linux-gnu"], program, mode, "qemu_")
+    died("0", &[qemu, "-L", "/usr/aarch64-linux-gnu"], program, mode, "qemu_")
 }
 
 fn can_run(name: &str) -> bool {
@@ -42,13 +51,12 @@ fn can_run(name: &str) -> bool {
 
 /// Runs `program` until it dies in a folder of its own. With qemu the kernel too writes a core, of
 /// qemu, which the filter keeps small.
-fn died(runner: &[&str], program: &Path, mode: &str, prefix: &str) -> Option<Core> {
+fn died(filter: &str, runner: &[&str], program: &Path, mode: &str, prefix: &str) -> Option<Core> {
     // The kernel notes paths without links.
     let program = &program.canonicalize().expect("the program is there");
     let dir = folder();
     let out = dir.path().join("out");
     std::fs::create_dir(&out).expect("folder");
-    let filter = if runner.is_empty() { "0x33" } else { "0" };
     let script = format!("ulimit -c unlimited; echo {filter} > /proc/self/coredump_filter; exec \"$@\"");
     let output = Command::new("timeout")
         .args(["-s", "KILL", "300", "bash", "-c", &script, "bash"])
