@@ -215,6 +215,8 @@ pub struct Rules {
     pub ancestors_limit: u32,
     /// What `g.labels` points to.
     pub labels_form: LabelsForm,
+    /// Whether wrappers are shown as creators and in the stacks of ancestors (until 1.20).
+    pub wrappers_in_ancestors: bool,
     /// The smallest `m.throwing` that means that the runtime gave up (`throwTypeRuntime`; 1.18 has no
     /// types of it).
     pub throwing_by_runtime: i32,
@@ -253,6 +255,7 @@ impl Rules {
             labels_in_header: reader.get("labels_in_header", LabelsInHeader::read)?,
             ancestors_limit: reader.get("ancestors_limit", |v| v.parse().ok())?,
             labels_form: reader.get("labels_form", LabelsForm::read)?,
+            wrappers_in_ancestors: reader.get("wrappers_in_ancestors", yes_no)?,
             throwing_by_runtime: reader.get("throwing_by_runtime", |v| v.parse().ok())?,
             poll_tag: reader.get("poll_tag", PollTag::read)?,
             defer_slots: reader.get("defer_slots", yes_no)?,

@@ -54,7 +54,11 @@ impl Printer<'_> {
 
     fn appears(&self, name: &str, id: u8, first: bool) -> bool {
         let rules = self.rules();
-        let shown = Shown::of(name, rules.func_kind(id), rules);
+        let kind = match rules.func_kind(id) {
+            FuncKind::Wrapper if rules.wrappers_in_ancestors => FuncKind::Normal,
+            kind => kind,
+        };
+        let shown = Shown::of(name, kind, rules);
         self.level == Level::System || shown.appears(first, FuncKind::Normal)
     }
 
