@@ -1,0 +1,185 @@
+//! Analysis: who could wake a goroutine, by what the code of all goroutines will still do
+//! ([`super::ahead`]).
+
+use super::ahead::{self, Event, Kind, Machine, Taking, Watched};
+use super::blocked::{Blocked, Inputs, Object, ObjectKind, Operation, Want};
+use super::wakers::{Agent, Trust, Waker, Waking};
+use crate::addr::Addr;
+use crate::image::Image;
+use crate::memory::Memory;
+use crate::runtime::Status;
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+
+/// Goroutines with the same stack whose code is followed; of more it is said that they were not.
+const PER_STACK: u32 = 500;
+
+/// Where the mutex lies in a `sync.Once`, in bytes (sync/once.go, all releases: after `done`).
+const ONCE_MUTEX: u64 = 4;
+
+/// Where the data word of the interface `L` lies in a `sync.Cond`, in bytes (sync/cond.go).
+const COND_LOCKER: u64 = 8;
+
+/// What the code ahead does, by object.
+#[derive(Default)]
+pub struct ByCode {
+    found: FxHashMap<(Addr, Kind), Vec<(u32, Event, String)>>,
+    /// Goroutines whose code was not followed, because many have the same stack.
+    pub skipped: u64,
+}
+
+fn watched_as(object: &Object) -> Option<(Addr, Kind)> {
+    Some(match object.kind {
+        ObjectKind::Mutex => (object.address, Kind::Mutex),
+        ObjectKind::Once => (object.address.offset(ONCE_MUTEX), Kind::Mutex),
+        ObjectKind::RwMutex => (object.address, Kind::RwMutex),
+        ObjectKind::WaitGroup => (object.address, Kind::WaitGroup),
+        ObjectKind::Cond => (object.address, Kind::Cond),
+        ObjectKind::Channel => (object.address, Kind::Channel),
+        ObjectKind::Descriptor | ObjectKind::Semaphore => return None,
+    })
+}
+
+impl ByCode {
+    /// Follows the code of all goroutines.
+    pub fn of(inputs: &Inputs<'_>, blocked: &Blocked) -> ByCode {
+        let mut watched = Watched::default();
+        for (at, kind) in blocked.objects.iter().filter_map(watched_as) {
+            watched.add(at, kind);
+        }
+        if watched.is_empty() || inputs.image.arch.has_link_register() {
+            return ByCode::default();
+        }
+        let (followed, skipped) = chosen(inputs);
+        let statics = inputs.image.memory(&inputs.snapshot.memory);
+        let events: Vec<(u32, Event, String)> = followed
+            .par_iter()
+            .map_init(
+                || Machine::new(inputs.image, &statics, &watched),
+                |machine, index| follow(machine, inputs, blocked, &watched, *index),
+            )
+            .flatten_iter()
+            .collect();
+        let mut found: FxHashMap<_, Vec<_>> = FxHashMap::default();
+        for event in events {
+            found.entry((event.1.object.at, event.1.object.kind)).or_default().push(event);
+        }
+        ByCode { found, skipped }
+    }
+}
+
+/// The goroutines whose code is followed, and how many are not.
+fn chosen(inputs: &Inputs<'_>) -> (Vec<u32>, u64) {
+    let mut seen: FxHashMap<u32, u32> = FxHashMap::default();
+    let mut skipped = 0;
+    let mut chosen = Vec::new();
+    for (index, stack) in inputs.stacks.of.iter().enumerate() {
+        let count = seen.entry(*stack).or_default();
+        *count += 1;
+        if *count <= PER_STACK {
+            chosen.extend(u32::try_from(index).ok());
+        } else {
+            skipped += 1;
+        }
+    }
+    (chosen, skipped)
+}
+
+fn follow(
+    machine: &mut Machine<'_>,
+    inputs: &Inputs<'_>,
+    blocked: &Blocked,
+    watched: &Watched,
+    index: u32,
+) -> Vec<(u32, Event, String)> {
+    let Some(g) = inputs.g(index as usize) else { return Vec::new() };
+    if matches!(g.status, Status::Dead | Status::Idle | Status::Copystack) || g.system {
+        return Vec::new();
+    }
+    let memory = &inputs.snapshot.memory;
+    let walk = inputs.unwinder.walk(g);
+    let taking = taking(memory, blocked, index);
+    let events = ahead::ahead(machine, inputs.image, memory, g, &walk, taking, watched);
+    events.into_iter().map(|event| (index, event, because(inputs.image, memory, &event))).collect()
+}
+
+/// The lock that a goroutine is about to take, if it waits for one.
+fn taking(memory: &dyn Memory, blocked: &Blocked, index: u32) -> Option<Taking> {
+    let on = blocked.on(index as usize)?;
+    let want = on.wants.first()?;
+    let object = blocked.object(want.object)?;
+    let (at, kind) = watched_as(object)?;
+    let unlock = ahead::Operation::Unlock;
+    match (want.operation, kind) {
+        (Operation::RLock, Kind::RwMutex) => Some(Taking { at, operation: ahead::Operation::RUnlock }),
+        (_, Kind::Mutex | Kind::RwMutex) => Some(Taking { at, operation: unlock }),
+        (_, Kind::Cond) => {
+            let locker = memory.read_addr(at.offset(COND_LOCKER)).ok()?;
+            Some(Taking { at: locker, operation: unlock })
+        }
+        _ => None,
+    }
+}
+
+/// Why the event's goroutine could wake somebody: `will unlock it in main.f (f.go:41)`.
+fn because(image: &Image, memory: &dyn Memory, event: &Event) -> String {
+    use ahead::Operation as O;
+    let what = match event.operation {
+        O::Unlock => "will unlock it",
+        O::RUnlock => "will release its read lock",
+        O::Done => "will call Done",
+        O::Signal => "will signal it",
+        O::Send => "will send on it",
+        O::Receive => "will receive from it",
+        O::Close => "will close it",
+    };
+    let how = if event.deferred { " by a deferred call" } else { "" };
+    match place(image, memory, event.at) {
+        Some(place) => format!("{what}{how} in {place}"),
+        None => format!("{what}{how}"),
+    }
+}
+
+/// The user's function and line of an instruction, out of what was inlined there.
+fn place(image: &Image, memory: &dyn Memory, at: Addr) -> Option<String> {
+    let func = image.modules.find(at)?;
+    let statics = image.memory(memory);
+    let plumbing = |name: &str| ["sync.", "internal/", "runtime."].iter().any(|p| name.starts_with(p));
+    let frame = func.inline_at(&statics, at).find(|frame| !plumbing(frame.name))?;
+    let short = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    let file = frame.file.map(short)?;
+    Some(format!("{} ({file}:{})", short(frame.name), frame.line))
+}
+
+/// Whether an operation ahead is what somebody wants.
+fn answers(want: Operation, kind: Kind, event: ahead::Operation) -> bool {
+    use ahead::Operation as O;
+    match (kind, want) {
+        (Kind::RwMutex, Operation::Lock) => event == O::RUnlock,
+        (Kind::Channel, Operation::Receive) => matches!(event, O::Send | O::Close),
+        (Kind::Channel, Operation::Send) => event == O::Receive,
+        (Kind::RwMutex | Kind::Mutex, _) => event == O::Unlock,
+        _ => true,
+    }
+}
+
+impl Waking for ByCode {
+    fn wakers(&self, want: Want, object: &Object, _blocked: &Blocked) -> Vec<Waker> {
+        let Some((at, kind)) = watched_as(object) else { return Vec::new() };
+        let events = self.found.get(&(at, kind)).map_or(&[][..], Vec::as_slice);
+        // Who waits for a channel or a WaitGroup does not wake himself; who waits for a lock that he
+        // holds does.
+        let lock = matches!(kind, Kind::Mutex | Kind::RwMutex);
+        let alone = object.waiters.len() == 1;
+        events
+            .iter()
+            .filter(|(_, event, _)| answers(want.operation, kind, event.operation))
+            .filter(|(index, _, _)| lock || !(alone && object.waiters.contains(index)))
+            .map(|(index, _, because)| Waker {
+                agent: Agent::Goroutine(*index),
+                trust: Trust::Likely,
+                because: because.clone(),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,63 @@
+//! The proof of the capture, checked: everything is read inside the stop as well and compared with what
+//! was accepted unread. Not one goroutine may differ, under everything that moves goroutines.
+
+mod support;
+
+use allgs::addr::Pid;
+use allgs::image::{Image, OpenOptions};
+use allgs::runtime::Snapshot;
+use allgs::runtime::capture::{CaptureOptions, Stopping, Verdict};
+use allgs::source::live::LiveProcess;
+use support::{Target, build, newest};
+
+/// Captures per program: each is a stop or more.
+fn captures() -> usize {
+    if std::env::var("ALLGS_PRODUCT").is_ok_and(|v| v == "all") { 40 } else { 4 }
+}
+
+fn check(target: &Target, times: usize) -> Verdict {
+    let source = LiveProcess::open(Pid(target.pid() as i32)).expect("the process can be opened");
+    let image = Image::open(&source, &OpenOptions::default()).expect("the image can be opened");
+    let options = CaptureOptions { stopping: Stopping::Allowed, max_pause: None, verify: true };
+    let mut sum = Verdict::default();
+    for _ in 0..times {
+        let snapshot = Snapshot::take(&source, &image, &options).expect("a snapshot");
+        let verdict = snapshot.verdict.expect("the check was asked for");
+        sum.accepted += verdict.accepted;
+        sum.different += verdict.different;
+    }
+    sum
+}
+
+fn minor(release: &str) -> u32 {
+    release.split('.').nth(1).and_then(|m| m.parse().ok()).expect("a release")
+}
+
+#[test]
+fn what_is_accepted_unread_is_what_was_there_in_the_stop() {
+    let mut sum = Verdict::default();
+    for release in newest() {
+        let program = build(&release, "default", "load");
+        let common = ["-n", "3000", "-gc", "20ms", "-procs", "2"];
+        let scenes: [&[&str]; 3] = [
+            &["-active", "1", "-period", "50ms", "-spawn", "500"],
+            &["-active", "10", "-period", "200ms", "-handover", "20", "-grow", "20"],
+            &["-pull", "50", "-handover", "5"],
+        ];
+        for scene in scenes {
+            // Coroutines came to users with 1.23.
+            if scene.contains(&"-pull") && minor(&release) < 23 {
+                continue;
+            }
+            let args: Vec<&str> = common.iter().chain(scene).copied().collect();
+            let target = Target::start(&program, &args, &[]);
+            let verdict = check(&target, captures());
+            println!("{release} {scene:?}: accepted {}, different {}", verdict.accepted, verdict.different);
+            sum.accepted += verdict.accepted;
+            sum.different += verdict.different;
+        }
+    }
+    println!("all: accepted {}, different {}", sum.accepted, sum.different);
+    assert!(sum.accepted > 100_000, "only {} goroutines were accepted", sum.accepted);
+    assert_eq!(sum.different, 0);
+}
