@@ -42,12 +42,22 @@ fn compare(release: &str, arch: Arch, dir: &std::path::Path) -> Option<(usize, V
     Some((compared, differ))
 }
 
+/// A second processor needs a second standard library per release: some are measured, all of them with
+/// `ALLGS_PRODUCT=all`.
+fn arm64_is_measured(release: &str) -> bool {
+    ["go1.18.10", "go1.21.13", "go1.24.13", "go1.27.4"].contains(&release)
+        || std::env::var("ALLGS_PRODUCT").is_ok_and(|v| v == "all")
+}
+
 #[test]
 fn the_tables_are_what_the_dwarf_of_every_release_says() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut seen = 0;
     for (name, _) in measure::releases() {
         for arch in ARCHES {
+            if arch == Arch::Arm64 && !arm64_is_measured(&name) {
+                continue;
+            }
             let Some((compared, differ)) = compare(&name, arch, dir.path()) else {
                 println!("{name} {arch}: not to be had here");
                 continue;

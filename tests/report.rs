@@ -39,7 +39,8 @@ fn documents_fit_the_schema() {
     let schema = schema();
     for (name, target) in targets() {
         let pid = target.pid().to_string();
-        for args in [&["list", &pid][..], &["dump", &pid, "--all"], &["list", &pid, "--no-stop", "--timings"]] {
+        for args in [&["list", &pid][..], &["dump", &pid, "--all"], &["list", &pid, "--no-stop", "--timings"]]
+        {
             let document = json(args);
             let errors: Vec<String> = schema.iter_errors(&document).map(|e| e.to_string()).collect();
             assert!(errors.is_empty(), "{name} {args:?}: {errors:#?}");

@@ -19,10 +19,10 @@ struct Expected {
 
 /// The `[[goroutine]]` tables of an expect.toml, of which only three keys matter here.
 fn expected(program: &str) -> Vec<Expected> {
-    let text = std::fs::read_to_string(repo().join("testprogs").join(program).join("expect.toml")).expect("truth");
-    let words = |line: &str| -> Vec<String> {
-        line.split('"').skip(1).step_by(2).map(str::to_owned).collect()
-    };
+    let text =
+        std::fs::read_to_string(repo().join("testprogs").join(program).join("expect.toml")).expect("truth");
+    let words =
+        |line: &str| -> Vec<String> { line.split('"').skip(1).step_by(2).map(str::to_owned).collect() };
     text.split("[[goroutine]]")
         .skip(1)
         .map(|table| {
@@ -43,8 +43,12 @@ fn matches(goroutine: &Value, expected: &Expected) -> bool {
         return false;
     }
     let empty = Vec::new();
-    let frames: Vec<&str> =
-        goroutine["frames"].as_array().unwrap_or(&empty).iter().filter_map(|f| f["function"].as_str()).collect();
+    let frames: Vec<&str> = goroutine["frames"]
+        .as_array()
+        .unwrap_or(&empty)
+        .iter()
+        .filter_map(|f| f["function"].as_str())
+        .collect();
     let complete = goroutine["stack_end"].as_str() == Some("complete");
     complete && frames.windows(expected.frames.len()).any(|window| window == expected.frames)
 }
@@ -92,9 +96,11 @@ fn a_hung_process_is_read_and_its_spinner_named() {
         let spins = (0..LOOKS).any(|_| {
             let text = allgs_ok(&["dump", "--format", "json", "-q", &pid]);
             let report: Value = serde_json::from_str(&text).expect("JSON");
-            report["goroutines"].as_array().expect("goroutines").iter().any(|g| {
-                g["status"] == "running" && g["frames"].to_string().contains("\"main.spin\"")
-            })
+            report["goroutines"]
+                .as_array()
+                .expect("goroutines")
+                .iter()
+                .any(|g| g["status"] == "running" && g["frames"].to_string().contains("\"main.spin\""))
         });
         assert!(spins, "{release}: the spinning goroutine was not seen");
         assert!(target.ended().is_none());

@@ -16,6 +16,14 @@ pub const RELEASES: [&str; 10] = [
     "1.27.4",
 ];
 
+/// The releases of which a kind of build is tested: each kind but the plain one needs a standard library
+/// of its own per release, so only some are built unless `ALLGS_PRODUCT=all` asks for the whole product.
+pub fn releases_of(kind: &str) -> Vec<&'static str> {
+    let all = kind == "default" || std::env::var("ALLGS_PRODUCT").is_ok_and(|v| v == "all");
+    let some = ["1.18.10", "1.21.13", "1.24.13", "1.27.4"];
+    RELEASES.into_iter().filter(|release| all || some.contains(release)).collect()
+}
+
 /// The minor release of `1.MINOR.PATCH`.
 pub fn minor(release: &str) -> u16 {
     release.split('.').nth(1).unwrap().parse().unwrap()
