@@ -5,6 +5,7 @@ use crate::diag::{Diagnostics, Severity};
 use crate::error::{Error, ErrorKind};
 use crate::report::clean::clean;
 use crate::report::units::fine;
+use crate::source::core::Progress;
 use anyhow::anyhow;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -76,6 +77,13 @@ pub fn losses(diagnostics: &Diagnostics, notes_too: bool) {
     if diagnostics.dropped() > 0 {
         say(&format!("allgs: warning: {} more like these", diagnostics.dropped()));
     }
+}
+
+/// Says on stderr that a packed core is being unpacked.
+pub fn unpacking(so_far: Progress) {
+    let Progress { packed, packed_total, unpacked } = so_far;
+    let percent = packed.saturating_mul(100).checked_div(packed_total).unwrap_or(0);
+    say(&format!("allgs: unpacking the core file: {percent}% read, {} MB so far", unpacked >> 20));
 }
 
 /// Says on stderr how long each phase took.

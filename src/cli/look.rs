@@ -1,6 +1,6 @@
 //! Cli: the way from a target to a report, phase by phase, each of them timed.
 
-use super::plan::Look;
+use super::plan::{Look, Voice};
 use super::{exit, output::Output};
 use crate::analysis::names::ImageNames;
 use crate::analysis::survey::Survey;
@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::image::Image;
 use crate::report::{Report, describe, model};
 use crate::runtime::snapshot::Snapshot;
+use crate::source::core::Progress;
 use crate::source::{self, Source, TargetSpec, live::guard};
 use crate::unwind::Unwinder;
 use crate::unwind::stacks::Stacks;
@@ -56,7 +57,7 @@ pub fn look(
     guard::install()?;
     let out = Output::open(plan.output.as_deref())?;
     let mut clock = Clock::start();
-    let source = open_source(&plan.target)?;
+    let source = open_source(&plan.target, plan.voice)?;
     clock.lap("open");
     let image = Image::open(&*source, &plan.open)?;
     clock.lap("image");
@@ -68,7 +69,8 @@ pub fn look(
     let names = ImageNames::new(&image, &memory);
     let died = snapshot.crash.map(|crash| crash.tid);
     let survey = Survey::new(&snapshot.gs, &snapshot.ms, &stacks, died, plan.show, &names);
-    let mut diagnostics = image.diagnostics.clone();
+    let mut diagnostics = source.diagnostics();
+    diagnostics.merge(image.diagnostics.clone());
     diagnostics.merge(snapshot.diagnostics.clone());
     diagnostics.merge(names.losses());
     let selection = select(plan, limit, &survey, &mut diagnostics)?;
@@ -124,16 +126,27 @@ fn select(
 
 /// What `info` looks at: the source and its image.
 pub fn open(plan: &super::plan::Inspect, clock: &mut Clock) -> Result<(Box<dyn Source>, Image)> {
-    let source = open_source(&plan.target)?;
+    let source = open_source(&plan.target, plan.voice)?;
     clock.lap("open");
     let image = Image::open(&*source, &plan.open)?;
     clock.lap("image");
     Ok((source, image))
 }
 
+/// How long a packed core is unpacked before that is said.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Opens a target. A word that names no file may have been meant as a command.
-fn open_source(target: &TargetSpec) -> Result<Box<dyn Source>> {
-    source::open(target).map_err(|error| match target {
+fn open_source(target: &TargetSpec, voice: Voice) -> Result<Box<dyn Source>> {
+    let started = Instant::now();
+    let mut told = !voice.losses;
+    let mut progress = |so_far: Progress| {
+        if !told && started.elapsed() >= PATIENCE {
+            told = true;
+            exit::unpacking(so_far);
+        }
+    };
+    source::open_with(target, &mut progress).map_err(|error| match target {
         TargetSpec::Core(path) if path.components().count() == 1 && !path.exists() => error
             .hint("a target is the number of a process or the path of a core file; for commands see --help")
             .into(),

@@ -16,10 +16,12 @@ pub fn run(plan: &Inspect) -> Result<()> {
     let (source, image) = look::open(plan, &mut clock)?;
     let target = describe::target(&*source, &image, None);
     let info = Info::of(&target, &image);
+    let mut diagnostics = source.diagnostics();
+    diagnostics.merge(image.diagnostics.clone());
     let palette = plan.voice.palette(plan.output.is_some());
     out.write(|out| match plan.format {
-        PlainFormat::Text => info::text(out, &info, &image.diagnostics, &palette),
-        PlainFormat::Json => info::json(out, &info, &image.diagnostics),
+        PlainFormat::Text => info::text(out, &info, &diagnostics, &palette),
+        PlainFormat::Json => info::json(out, &info, &diagnostics),
     })?;
     clock.lap("write");
     if plan.timings {
