@@ -1,11 +1,12 @@
 # The tests need Go releases, compilers and gdb: testprogs/setup.sh gets them.
 SETUP := testprogs/setup.sh
 
-.PHONY: help test demo layouts
+.PHONY: help test demo layouts bench
 
 help:
 	@echo "make test   get what the tests need (Go releases, Debian packages), run all tests"
 	@echo "make demo   build allgs, start a small stuck Go service, look into it"
+	@echo "make bench  race allgs against a plain bulk copy of the same memory"
 	@echo "make layouts  measure the layout tables of all Go releases anew"
 	@echo ".ci/run     what CI runs: format, lints, documentation, make test"
 
@@ -23,3 +24,9 @@ demo:
 layouts:
 	$(SETUP) go
 	$(SETUP) run cargo run --locked --example layouts
+
+bench:
+	$(SETUP) go
+	cargo build --locked --release --bins --examples
+	mkdir -p benches/runs
+	$(SETUP) run target/release/examples/race benches/runs/$(shell date +%F).tsv
