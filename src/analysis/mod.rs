@@ -2,10 +2,14 @@
 //! reads a target, a file or a clock. A [`survey::Survey`] joins what the layers below found of each
 //! goroutine; [`select`] and [`group`] work on it, and every report prints from it.
 
+pub mod blocked;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod frames;
+pub mod graph;
 pub mod group;
 pub mod names;
 pub mod select;
+pub mod situations;
 pub mod survey;
+pub mod wakers;
