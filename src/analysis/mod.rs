@@ -13,3 +13,4 @@ pub mod select;
 pub mod situations;
 pub mod survey;
 pub mod wakers;
+pub mod why;

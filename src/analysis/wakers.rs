@@ -102,6 +102,13 @@ impl Answers {
         Answers { of, without_object }
     }
 
+    /// All operations that somebody wants, with who could make them possible.
+    pub fn wants(&self) -> impl Iterator<Item = (Want, &[Waker])> {
+        let mut all: Vec<_> = self.of.iter().map(|(want, wakers)| (*want, wakers.as_slice())).collect();
+        all.sort_unstable_by_key(|(want, _)| *want);
+        all.into_iter()
+    }
+
     /// Who could make an operation possible.
     pub fn of(&self, want: Want) -> &[Waker] {
         self.of.get(&want).map_or(&[], Vec::as_slice)
