@@ -3,10 +3,16 @@
 //! goroutine; [`select`] and [`group`] work on it, and every report prints from it.
 
 pub mod ahead;
+pub mod blocked;
+pub mod by_code;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod frames;
+pub mod graph;
 pub mod group;
 pub mod names;
 pub mod select;
+pub mod situations;
 pub mod survey;
+pub mod wakers;
+pub mod why;

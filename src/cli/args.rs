@@ -26,6 +26,7 @@ Examples:
   allgs 4242                           what all goroutines of process 4242 are doing, grouped
   allgs dump 4242                      every stack
   allgs dump 4242 18 19                the stacks of two goroutines
+  allgs why 4242                       what they wait for, and who could wake them
   allgs core.4242                      the same for a core file
   allgs dump core.4242 --format go     the text that the Go runtime itself would print
   allgs 4242 --top db --min-wait 1m    goroutines stuck in functions that match `db`
@@ -34,7 +35,7 @@ Examples:
 ")]
 #[command(after_help = "\
 A TARGET is the number of a process, or the path of a core file (./1234 for a file named like a number).
-`allgs TARGET` is short for `allgs list TARGET`. Exit status: 0 done, 2 could not be done.")]
+`allgs TARGET` is short for `allgs list TARGET`. Exit status: 0 done, 1 done and the condition of --fail-on holds, 2 could not be done.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -79,6 +80,16 @@ Examples:
   allgs dump 4242 --format json | jq '.goroutines[] | select(.labels.handler == \"/pay\")'
 ")]
     Dump(DumpArgs),
+    /// Tell why goroutines are blocked: on what, who could wake them, who waits in a circle
+    #[command(help_template = TEMPLATE, before_help = "\
+Examples:
+  allgs why 4242                              what the waits add up to, worst first
+  allgs why 4242 18                           what goroutine 18 waits for, and who could wake it
+  allgs why 4242 --fail-on deadlock           exit status 1 if there is a deadlock
+  allgs why core.4242 --format dot | dot -Tsvg -o waits.svg
+  allgs why 4242 --format json | jq '.situations[] | select(.kind == \"deadlock\")'
+")]
+    Why(WhyArgs),
     /// Show what was found of a target and how: Go version, build, layout, what is missing
     #[command(help_template = TEMPLATE, before_help = "\
 Examples:
@@ -151,6 +162,15 @@ pub struct LookArgs {
     /// How to write it
     #[arg(long, value_enum, default_value = "text", help_heading = "Output")]
     pub format: Format,
+    #[command(flatten)]
+    pub how: HowArgs,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// What is looked at and how gently.
+#[derive(Args, Debug)]
+pub struct HowArgs {
     /// Show the runtime's own goroutines and frames too
     #[arg(long)]
     pub all: bool,
@@ -160,8 +180,6 @@ pub struct LookArgs {
     /// Stop the target no longer than this, e.g. 50ms; what could not be read is said
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub max_pause: Option<Duration>,
-    #[command(flatten)]
-    pub filter: FilterArgs,
 }
 
 /// Which goroutines; all conditions must hold.
@@ -209,6 +227,44 @@ pub struct ListArgs {
 pub struct DumpArgs {
     #[command(flatten)]
     pub look: LookArgs,
+    /// Numbers of goroutines; all if none is given
+    #[arg(value_name = "GOID", value_parser = parse_goid)]
+    pub goids: Vec<GoId>,
+}
+
+/// How the reasons of waits are written.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WhyFormat {
+    /// For people
+    Text,
+    /// For programs, see docs/report.schema.json
+    Json,
+    /// A graph for Graphviz
+    Dot,
+}
+
+/// Conditions that decide the exit status.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Condition {
+    /// Goroutines that wait for one another
+    Deadlock,
+}
+
+/// Arguments of `why`.
+#[derive(Args, Debug)]
+pub struct WhyArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// How to write it
+    #[arg(long, value_enum, default_value = "text", help_heading = "Output")]
+    pub format: WhyFormat,
+    /// Exit with status 1 when there is one
+    #[arg(long, value_enum, value_name = "CONDITION")]
+    pub fail_on: Option<Condition>,
+    #[command(flatten)]
+    pub how: HowArgs,
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// Numbers of goroutines; all if none is given
     #[arg(value_name = "GOID", value_parser = parse_goid)]
     pub goids: Vec<GoId>,

@@ -11,6 +11,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// The condition of `--fail-on` holds.
+const CONDITION: u8 = 1;
+
 /// It could not be done.
 const FAILED: u8 = 2;
 
@@ -21,9 +24,22 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(FAILED))
 }
 
+/// How it went, when it could be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// Done, and the condition holds that was asked for with `--fail-on`.
+    ConditionHolds,
+}
+
 /// Says what went wrong, if something did.
-pub fn status(outcome: anyhow::Result<()>) -> ExitCode {
-    let Err(error) = outcome else { return ExitCode::SUCCESS };
+pub fn status(outcome: anyhow::Result<Outcome>) -> ExitCode {
+    let error = match outcome {
+        Ok(Outcome::Done) => return ExitCode::SUCCESS,
+        Ok(Outcome::ConditionHolds) => return ExitCode::from(CONDITION),
+        Err(error) => error,
+    };
     if is_closed_pipe(&error) {
         return ExitCode::SUCCESS;
     }

@@ -2,8 +2,10 @@
 
 use super::plan::{Look, Voice};
 use super::{exit, output::Output};
+use crate::analysis::blocked::Inputs;
 use crate::analysis::names::ImageNames;
 use crate::analysis::survey::Survey;
+use crate::analysis::why::Why;
 use crate::diag::Diagnostics;
 use crate::error::{Error, ErrorKind};
 use crate::image::Image;
@@ -48,10 +50,11 @@ pub struct Scene<'a> {
     pub snapshot: &'a Snapshot<'a>,
 }
 
-/// Looks at a target and writes what `body` makes of it.
+/// Looks at a target and writes what `body` makes of it; `ask` may ask further questions first.
 pub fn look(
     plan: &Look,
     limit: Option<usize>,
+    ask: impl FnOnce(&Inputs<'_>) -> Option<Why>,
     body: impl FnOnce(&mut dyn Write, &Scene<'_>) -> io::Result<()>,
 ) -> Result<()> {
     guard::install()?;
@@ -63,8 +66,17 @@ pub fn look(
     clock.lap("image");
     let snapshot = Snapshot::take(&*source, &image, &plan.capture)?;
     clock.lap("capture");
-    let stacks = Stacks::of(&Unwinder::new(&image, &snapshot), &snapshot.gs);
+    let unwinder = Unwinder::new(&image, &snapshot);
+    let stacks = Stacks::of(&unwinder, &snapshot.gs);
     clock.lap("unwind");
+    let inputs = Inputs {
+        source: &*source,
+        image: &image,
+        snapshot: &snapshot,
+        unwinder: &unwinder,
+        stacks: &stacks,
+    };
+    let why = ask(&inputs);
     let memory = image.memory(&snapshot.memory);
     let names = ImageNames::new(&image, &memory);
     let died = snapshot.crash.map(|crash| crash.tid);
@@ -73,6 +85,7 @@ pub fn look(
     diagnostics.merge(image.diagnostics.clone());
     diagnostics.merge(snapshot.diagnostics.clone());
     diagnostics.merge(names.losses());
+    diagnostics.merge(why.as_ref().map(|why| why.blocked.diagnostics.clone()).unwrap_or_default());
     let selection = select(plan, limit, &survey, &mut diagnostics)?;
     clock.lap("analyse");
 
@@ -87,6 +100,7 @@ pub fn look(
         counts: &model::Counts::of(&survey, snapshot.dead),
         survey: &survey,
         selection: &selection,
+        why: why.as_ref(),
         diagnostics: &diagnostics,
     };
     out.write(|out| body(out, &Scene { report, image: &image, snapshot: &snapshot }))?;

@@ -10,6 +10,7 @@ mod output;
 mod plan;
 
 use args::{Cli, Command};
+use exit::Outcome;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -22,13 +23,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     exit::status(execute(cli))
 }
 
-fn execute(cli: Cli) -> anyhow::Result<()> {
+fn execute(cli: Cli) -> anyhow::Result<Outcome> {
     let voice = plan::Voice::of(&cli.common);
     match cli.command {
+        Command::Why(args) => return cmd::why::run(&plan::Look::of_why(args, voice)?),
         Command::List(args) => cmd::list::run(&plan::Look::of_list(args, voice)?),
         Command::Dump(args) => cmd::dump::run(&plan::Look::of_dump(args, voice)?),
         Command::Info(args) => cmd::info::run(&plan::Inspect::of(args, voice)?),
         Command::Ps(args) => cmd::ps::run(&args, voice),
         Command::Generate(args) => cmd::generate::run(&args),
     }
+    .map(|()| Outcome::Done)
 }

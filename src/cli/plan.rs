@@ -1,7 +1,8 @@
 //! Cli: what the arguments mean, checked: what to open, what to select, where and how to write it.
 
 use super::args::{
-    Common, DumpArgs, FilterArgs, Format, InfoArgs, ListArgs, LookArgs, PlainFormat, STATUSES,
+    Common, Condition, DumpArgs, FilterArgs, Format, InfoArgs, ListArgs, LookArgs, PlainFormat, STATUSES,
+    WhyArgs, WhyFormat,
 };
 use crate::analysis::select::{Filter, System};
 use crate::analysis::survey::Show;
@@ -80,18 +81,28 @@ impl Look {
         Look::of(args.look, Vec::new(), voice)
     }
 
+    /// What the arguments of `why` mean.
+    pub fn of_why(args: WhyArgs, voice: Voice) -> Result<Why> {
+        let format = if args.format == WhyFormat::Json { Format::Json } else { Format::Text };
+        let one_by_one = !args.goids.is_empty() || !args.filter.ids.is_empty();
+        let look = LookArgs { target: args.target, format, how: args.how, filter: args.filter };
+        let look = Look::of(look, args.goids, voice)?;
+        Ok(Why { look, format: args.format, one_by_one, fail_on: args.fail_on })
+    }
+
     /// What the arguments of `dump` mean.
     pub fn of_dump(args: DumpArgs, voice: Voice) -> Result<Look> {
         Look::of(args.look, args.goids, voice)
     }
 
     fn of(args: LookArgs, goids: Vec<GoId>, voice: Voice) -> Result<Look> {
-        let (system, show) = if args.all { (System::Show, Show::All) } else { (System::Hide, Show::Users) };
-        let stopping = if args.no_stop { Stopping::Never } else { Stopping::Allowed };
+        let (system, show) =
+            if args.how.all { (System::Show, Show::All) } else { (System::Hide, Show::Users) };
+        let stopping = if args.how.no_stop { Stopping::Never } else { Stopping::Allowed };
         Ok(Look {
             target: TargetSpec::parse(&args.target.target)?,
             open: OpenOptions { exe: args.target.exe },
-            capture: CaptureOptions { stopping, max_pause: args.max_pause, verify: false },
+            capture: CaptureOptions { stopping, max_pause: args.how.max_pause, verify: false },
             limit: args.filter.limit,
             filter: filter(args.filter, goids, system),
             show,
@@ -121,6 +132,19 @@ fn filter(args: FilterArgs, goids: Vec<GoId>, system: System) -> Filter {
         min_wait: args.min_wait,
         system,
     }
+}
+
+/// A look at why goroutines are blocked.
+#[derive(Debug)]
+pub struct Why {
+    /// The look.
+    pub look: Look,
+    /// How to write.
+    pub format: WhyFormat,
+    /// Whether goroutines were named, so that each is told of instead of what it all adds up to.
+    pub one_by_one: bool,
+    /// What decides the exit status.
+    pub fail_on: Option<Condition>,
 }
 
 /// A look at what a target is, without its goroutines.

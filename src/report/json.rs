@@ -5,7 +5,9 @@
 use super::Report;
 use super::clean::is_unsafe;
 use super::model::{self, Goroutine};
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use super::waits::{BlockedModel, SituationModel, edges};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use serde_json::ser::{CompactFormatter, Formatter};
 use std::io::{self, Write};
 
@@ -31,13 +33,30 @@ impl Serialize for Document<'_> {
         map.serialize_entry("target", report.target)?;
         map.serialize_entry("capture", report.capture)?;
         map.serialize_entry("counts", report.counts)?;
-        map.serialize_entry(
-            "goroutines",
-            &Each(|| report.survey.rows(&report.selection.indices).map(Goroutine::of)),
-        )?;
+        map.serialize_entry("goroutines", &Each(|| goroutines(report)))?;
+        if let Some(why) = report.why {
+            let situation = |s| SituationModel::of(s, why, report.survey);
+            map.serialize_entry("situations", &Each(|| why.situations.iter().map(situation)))?;
+            map.serialize_entry("graph", &Graph { edges: Each(|| edges(why, report.survey)) })?;
+        }
         map.serialize_entry("diagnostics", &Each(|| model::diagnostics(report.diagnostics)))?;
         map.end()
     }
+}
+
+/// The selected goroutines, with what they wait for if that was asked.
+fn goroutines<'a>(report: &'a Report<'a>) -> impl Iterator<Item = Goroutine<'a>> {
+    report.selection.indices.iter().filter_map(move |index| {
+        let row = report.survey.row(*index as usize)?;
+        let blocked = report.why.and_then(|why| BlockedModel::of(*index, why, report.survey));
+        Some(Goroutine::of(row).blocked_on(blocked))
+    })
+}
+
+/// Who waits for whom.
+#[derive(Serialize)]
+struct Graph<E> {
+    edges: E,
 }
 
 /// A sequence made anew each time it is written.

@@ -2,6 +2,7 @@
 //! owns no target: everything in it is plain data.
 
 pub mod clean;
+pub mod dot;
 pub mod describe;
 #[cfg(test)]
 mod fixture;
@@ -13,9 +14,12 @@ pub mod ps;
 pub mod style;
 pub mod text;
 pub mod units;
+pub mod waits;
+pub mod why;
 
 use crate::analysis::select::Selection;
 use crate::analysis::survey::Survey;
+use crate::analysis::why::Why;
 use crate::diag::Diagnostics;
 
 /// All that a report prints from.
@@ -30,6 +34,8 @@ pub struct Report<'a> {
     pub survey: &'a Survey<'a>,
     /// Those that were asked for.
     pub selection: &'a Selection,
+    /// Why they are stuck, if that was asked.
+    pub why: Option<&'a Why>,
     /// What is missing from the answer.
     pub diagnostics: &'a Diagnostics,
 }

@@ -2,6 +2,7 @@
 //! Addresses are hex strings, times are integers of nanoseconds with `_ns` in the name. Members may be
 //! added within a major version, never changed. `docs/report.schema.json` says the same for machines.
 
+use super::waits::BlockedModel;
 use crate::addr::Addr;
 use crate::analysis::survey::{Row, Survey};
 use crate::diag::{Diagnostic, Diagnostics};
@@ -217,6 +218,8 @@ pub struct Goroutine<'a> {
     stack_end: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     stack_end_at: Option<Hex>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocked_on: Option<BlockedModel<'a>>,
 }
 
 impl<'a> Goroutine<'a> {
@@ -244,7 +247,13 @@ impl<'a> Goroutine<'a> {
             frames: Frames(row),
             stack_end,
             stack_end_at: stack_end_at.map(Hex),
+            blocked_on: None,
         }
+    }
+
+    /// The same with what it waits for.
+    pub fn blocked_on(self, blocked_on: Option<BlockedModel<'a>>) -> Goroutine<'a> {
+        Goroutine { blocked_on, ..self }
     }
 }
 

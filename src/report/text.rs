@@ -46,7 +46,7 @@ pub fn list(out: &mut dyn Write, report: &Report<'_>, limit: Option<usize>, p: &
 }
 
 /// Writes what the target is and how it was looked at.
-fn header(out: &mut dyn Write, report: &Report<'_>, p: &Palette) -> io::Result<()> {
+pub(super) fn header(out: &mut dyn Write, report: &Report<'_>, p: &Palette) -> io::Result<()> {
     let target = report.target;
     let exe = clean(target.exe.as_deref().unwrap_or("unknown executable")).into_owned();
     let who = match (&target.core, target.pid) {

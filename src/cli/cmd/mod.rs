@@ -5,3 +5,4 @@ pub mod generate;
 pub mod info;
 pub mod list;
 pub mod ps;
+pub mod why;
