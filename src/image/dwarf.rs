@@ -525,3 +525,31 @@ fn resolve_indexed(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::layout::schema;
+
+    #[test]
+    fn unit_headers_of_both_forms() {
+        let four = [20, 0, 0, 0, 4, 0, 7, 0, 0, 0, 8];
+        let header = RawHeader::read(&four).unwrap();
+        assert_eq!((header.len, header.abbrev_offset, header.header_size), (24, 7, 11));
+        let five = [20, 0, 0, 0, 5, 0, 1, 8, 7, 0, 0, 0];
+        let header = RawHeader::read(&five).unwrap();
+        assert_eq!((header.len, header.abbrev_offset, header.header_size), (24, 7, 12));
+        assert!(header.kind.is_some());
+        let type_unit = [20, 0, 0, 0, 5, 0, 2, 8, 7, 0, 0, 0];
+        assert!(RawHeader::read(&type_unit).unwrap().kind.is_none());
+        assert!((0..11).all(|len| RawHeader::read(four.get(..len).unwrap()).is_none()));
+    }
+
+    #[test]
+    fn a_program_that_is_not_go_has_none_of_it() {
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        let elf = ElfFile::open(&file).unwrap();
+        let facts = read(&elf, schema::ALL, &["runtime.allgs"]).unwrap().unwrap();
+        assert!(facts.structs.is_empty() && facts.variables.is_empty());
+    }
+}

@@ -23,6 +23,8 @@ use std::path::{Path, PathBuf};
 
 /// Files of one target that are opened to look for Go in them.
 const FILES: usize = 1000;
+/// Bytes at the start of the function table's section that hold its header.
+const TABLE_HEADER: u64 = 64;
 /// Longest version text, in bytes.
 const VERSION: u64 = 4096;
 
@@ -301,21 +303,24 @@ impl Opening<'_> {
         Some(Found { value: self.file.bias.to_runtime(found.0), by: found.1 })
     }
 
+    /// Searches the sections made for it, whose beginnings suffice, else all segments.
     fn search(&self, statics: &Statics) -> Vec<Addr> {
         let memory = ImageMemory { statics, lower: self.source.memory() };
-        let named = [".gopclntab", ".data.rel.ro.gopclntab"].iter().find_map(|n| self.file.span(n));
-        let tables = named.map_or_else(|| self.file.segments(false), |span| vec![span]);
-        let data = match self.file.span(".go.module") {
-            Some(span) => vec![span],
-            None => self.file.segments(true),
+        let within = |tables: &[Span], data: &[Span]| {
+            let space = SearchSpace { tables, data };
+            find_moduledata(&memory, &memory, &space, &self.layouts.moduledata, self.arch)
         };
-        let space = SearchSpace { tables: &tables, data: &data };
-        let mut found = find_moduledata(&memory, &memory, &space, &self.layouts.moduledata, self.arch);
-        if found.is_empty() {
-            let space = SearchSpace { tables: &self.file.segments(false), data: &self.file.segments(true) };
-            found = find_moduledata(&memory, &memory, &space, &self.layouts.moduledata, self.arch);
+        let section = |names: [&str; 2]| names.iter().find_map(|name| self.file.span(name));
+        let table = section([".gopclntab", ".data.rel.ro.gopclntab"]);
+        let data = section([".go.module", ".noptrdata"]);
+        if let (Some(table), Some(data)) = (table, data) {
+            let beginning = Span { len: table.len.min(TABLE_HEADER), ..table };
+            let found = within(&[beginning], &[data]);
+            if !found.is_empty() {
+                return found;
+            }
         }
-        found
+        within(&self.file.segments(false), &self.file.segments(true))
     }
 
     fn add_files_of_others(&self, first: Addr, statics: &mut Statics) {
