@@ -19,7 +19,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// A running program and the folder that it works in; killed when the test ends.
-struct Running(Child, tempfile::TempDir);
+struct Running {
+    child: Child,
+    _dir: tempfile::TempDir,
+}
 
 impl Running {
     fn start(program: &Path) -> Running {
@@ -32,20 +35,20 @@ impl Running {
     fn run(command: &mut Command, dir: tempfile::TempDir) -> Running {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
-        let running = Running(child, dir);
+        let running = Running { child, _dir: dir };
         assert!(out.lines().any(|line| line.unwrap().contains("READY")), "{command:?}");
         running
     }
 
     fn source(&self) -> LiveProcess {
-        LiveProcess::open(Pid(i32::try_from(self.0.id()).unwrap())).unwrap()
+        LiveProcess::open(Pid(i32::try_from(self.child.id()).unwrap())).unwrap()
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -161,7 +164,7 @@ fn another_executable_than_the_one_that_runs_is_refused() {
 #[test]
 fn a_program_that_is_not_go_is_told_so() {
     let sleep = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
-    let running = Running(sleep, tempfile::tempdir().unwrap());
+    let running = Running { child: sleep, _dir: tempfile::tempdir().unwrap() };
     let error = Image::open(&running.source(), &OpenOptions::default()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::NotGo, "{error}");
 }

@@ -542,7 +542,7 @@ mod tests {
         assert!(header.kind.is_some());
         let type_unit = [20, 0, 0, 0, 5, 0, 2, 8, 7, 0, 0, 0];
         assert!(RawHeader::read(&type_unit).unwrap().kind.is_none());
-        assert!((0..11).all(|len| RawHeader::read(four.get(..len).unwrap()).is_none()));
+        assert!((0..10).all(|len| RawHeader::read(four.get(..len).unwrap()).is_none()));
     }
 
     #[test]

@@ -201,7 +201,7 @@ pub(super) fn wait_reasons(
 
 /// The target's own texts. The first one is empty and no other is: what is not so is no such table.
 fn read_reasons(memory: &dyn Memory, (at, count): (Addr, u64)) -> Option<Vec<String>> {
-    if count < 2 || count > REASONS {
+    if !(2..=REASONS).contains(&count) {
         return None;
     }
     let text = |i: u64| {
