@@ -16,6 +16,7 @@ root=$(dirname "$here")
 cache=${ALLGS_CACHE:-$root/.cache}
 bootstrap=1.27.4
 kinds='default s w pie pie-s cgo cgo-s cgo-pie race noopt v3 arm64 arm64-s arm64-pie arm64-cgo'
+kinds+=' c-shared c-archive plugin musl cover experiment vendor unknown'
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() {
@@ -148,11 +149,13 @@ cmd_debian() {
 
 # Sets `settings` (environment) and `flags` (of go build) for a kind.
 kind_options() {
-  settings=(GOOS=linux GOARCH=amd64 GOAMD64=v1 CGO_ENABLED=0)
+  settings=(GOOS=linux GOARCH=amd64 GOAMD64=v1 CGO_ENABLED=0 GOEXPERIMENT=)
   flags=()
   case $1 in
     *-cgo | cgo | cgo-*) settings+=(CGO_ENABLED=1) ;;
-    race) settings+=(CGO_ENABLED=1) ;;
+    race | c-shared | c-archive | plugin) settings+=(CGO_ENABLED=1) ;;
+    musl) settings+=(CGO_ENABLED=1 CC=musl-gcc) ;;
+    experiment) settings+=(GOEXPERIMENT=nogreenteagc) ;; # since 1.25
   esac
   case $1 in
     arm64 | arm64-*) settings+=(GOARCH=arm64 CC=aarch64-linux-gnu-gcc) ;;
@@ -169,6 +172,13 @@ kind_options() {
     race) flags=(-race) ;;
     noopt) flags=('-gcflags=all=-N -l') ;;
     v3) settings+=(GOAMD64=v3) ;;
+    c-shared | c-archive | plugin) flags=(-buildmode="$1") ;;
+    musl) flags=('-ldflags=-linkmode=external -extldflags=-static') ;;
+    cover) flags=(-cover) ;; # since 1.20
+    experiment) ;;
+    # Stripped, so that built-in tables must do: a vendor's text, and a release that nobody knows.
+    vendor) flags=("-ldflags=-s -w -X runtime.buildVersion=go$release-vendor") ;;
+    unknown) flags=('-ldflags=-s -w -X runtime.buildVersion=go1.99.1') ;;
     *) die "unknown kind '$1', one of: $kinds" ;;
   esac
 }
@@ -185,9 +195,10 @@ compile() {
   touch "$out.start" &&
     (
       cd "$here" && env "${settings[@]}" GOTOOLCHAIN="go$release" GOFLAGS='-mod=mod -buildvcs=false' \
-        GO111MODULE=on GOWORK=off GOEXPERIMENT= GOCACHE="$cache/go-build" \
+        GO111MODULE=on GOWORK=off GOCACHE="$cache/go-build" \
         "$go" build "${flags[@]}" -o "$out.new" "./$prog" >&2
     ) &&
+    chmod +x "$out.new" && # an archive is not
     touch -r "$out.start" "$out.new" &&
     mv "$out.new" "$out" &&
     rm "$out.start"

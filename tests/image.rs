@@ -168,35 +168,3 @@ fn a_program_that_is_not_go_is_told_so() {
     let error = Image::open(&running.source(), &OpenOptions::default()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::NotGo, "{error}");
 }
-
-/// Builds `testprogs/shared`: the library, and the C program that loads it.
-fn shared(dir: &Path, release: &str) -> [std::path::PathBuf; 2] {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("testprogs");
-    let (library, host) = (dir.join("library.so"), dir.join("host"));
-    let mut go = Command::new("go");
-    go.current_dir(&source)
-        .env("GOTOOLCHAIN", format!("go{release}"))
-        .envs([("GOFLAGS", "-buildvcs=false"), ("GOWORK", "off"), ("CGO_ENABLED", "1")])
-        .args(["build", "-buildmode=c-shared", "-ldflags=-s -w", "-o"])
-        .args([library.as_os_str(), "./shared".as_ref()]);
-    let mut cc = Command::new("cc");
-    cc.arg(source.join("shared/host/host.c")).arg("-o").arg(&host).arg("-ldl");
-    for mut command in [go, cc] {
-        assert!(command.status().unwrap().success(), "{command:?}");
-    }
-    [library, host]
-}
-
-#[test]
-fn a_go_library_in_a_program_that_is_not_go_is_found() {
-    let dir = tempfile::tempdir().unwrap();
-    let [library, host] = shared(dir.path(), "1.27.4");
-    let mut command = Command::new(host);
-    let running = Running::run(command.arg(&library), dir);
-    let source = running.source();
-    let image = open(&source);
-    assert_eq!(image.exe.path, library.canonicalize().unwrap());
-    assert_eq!(image.exe.kind, ElfKind::SharedLibrary);
-    assert_eq!(image.diagnostics.entries(), &[]);
-    assert!(goids(&image, &source) > 30);
-}

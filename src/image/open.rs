@@ -155,7 +155,9 @@ impl Identity {
     /// By the file's build information, else that in memory, else `runtime.buildVersion`.
     fn of(file: &LoadedFile, memory: &dyn Memory) -> Option<Identity> {
         if let Some(build) = BuildInfo::of_file(&file.elf) {
-            return Some(Identity::new(build, Provenance::Section));
+            let named = file.elf.section(".go.buildinfo").is_some();
+            let by = if named { Provenance::Section } else { Provenance::Scan };
+            return Some(Identity::new(build, by));
         }
         let [symbol, runtime] = file.elf.symbols(["runtime.buildVersion", "runtime.firstmoduledata"]);
         let no_names = symbol.is_none() && runtime.is_none();

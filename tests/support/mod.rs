@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod cores;
+pub mod oracle;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
