@@ -5,6 +5,7 @@ use super::describe;
 use super::json::{Each, write_value};
 use super::model::{self, Hex, Target, Word};
 use super::style::{Palette, paint};
+use super::text::crash_text;
 use super::units::counted;
 use crate::diag::{Diagnostics, Severity};
 use crate::image::buildinfo::Module;
@@ -178,6 +179,7 @@ fn identity(section: &mut Section<'_>, info: &Info<'_>) -> io::Result<()> {
     let target = info.target;
     section.optional("process", target.pid.map(|pid| pid.to_string()))?;
     section.optional("core file", target.core.clone())?;
+    section.optional("end", target.crash.as_ref().map(crash_text))?;
     section.optional("executable", target.exe.clone())?;
     let exe = &info.executable;
     let symbols = if exe.stripped { "stripped" } else { "symbols" };

@@ -93,7 +93,8 @@ fn counts_text(report: &Report<'_>) -> String {
     }
 }
 
-fn crash_text(crash: &model::Crash) -> String {
+/// `killed by SIGSEGV at 0x18, thread 7, goroutine 18`.
+pub(super) fn crash_text(crash: &model::Crash) -> String {
     let mut text = match crash.signal_name {
         Some(name) => format!("killed by {name}"),
         None => format!("killed by signal {}", crash.signal),
@@ -135,7 +136,7 @@ impl Line {
         });
         Some(Line {
             count: group.members.len().to_string(),
-            state: state(row),
+            state: state(row) + if group.crashed { ", crashed" } else { "" },
             status: row.g.status,
             crashed: group.crashed,
             waited: waited(group.waits),

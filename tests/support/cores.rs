@@ -13,6 +13,26 @@ pub struct Core {
     pub stderr: String,
 }
 
+impl Core {
+    /// The path as an argument.
+    pub fn arg(&self) -> &str {
+        self.path.to_str().expect("a path of text")
+    }
+
+    /// What the runtime says of all goroutines when it crashes. Afterwards each thread adds its own
+    /// stack, below a line of dashes, and `timeout` says that a core was left.
+    pub fn runtimes_text(&self) -> &str {
+        let text = self.stderr.split("\n-----\n").next().unwrap_or_default();
+        text.split("\ntimeout: ").next().unwrap_or_default()
+    }
+
+    /// What the program wrote of itself before.
+    pub fn own_text(&self) -> String {
+        let text = std::fs::read(self.dir.path().join("out/stack.txt")).expect("stack.txt");
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
 fn skip(what: &str) -> Option<Core> {
     println!("skipped: {what}");
     None
@@ -35,6 +55,29 @@ fn kernel_with(filter: &str, program: &Path, mode: &str) -> Option<Core> {
         return skip(&format!("core_pattern sends cores to {}", pattern.trim()));
     }
     died(filter, &[], program, mode, "core")
+}
+
+/// The same; where the kernel writes no core here, gdb writes one at the instant of the deadly signal.
+pub fn dead(program: &Path, mode: &str) -> Core {
+    kernel(program, mode).unwrap_or_else(|| {
+        println!("the core of {} is written by gdb instead", program.display());
+        gdb(program, mode)
+    })
+}
+
+/// The core that gdb's `generate-core-file` writes when `program` dies of SIGABRT by `mode`.
+pub fn gdb(program: &Path, mode: &str) -> Core {
+    let dir = folder();
+    std::fs::create_dir(dir.path().join("out")).expect("folder");
+    let mut command = Command::new("timeout");
+    command.args(["-s", "KILL", "300", "gdb", "-nx", "-batch", "-iex", "set auto-load off"]);
+    command.args(["-ex", "handle SIGQUIT SIGSEGV SIGURG nostop noprint pass"]);
+    command.args(["-ex", &format!("run out {mode} 2> stderr"), "-ex", "generate-core-file core"]);
+    command.arg(program).current_dir(dir.path()).env("GOTRACEBACK", "crash").stdin(Stdio::null());
+    ran(command, "gdb");
+    let stderr = std::fs::read(dir.path().join("stderr")).expect("stderr of the program");
+    let stderr = String::from_utf8_lossy(&stderr).into_owned();
+    Core { path: dir.path().join("core"), dir, stderr }
 }
 
 /// The core of an arm64 `program` that user-mode qemu writes.

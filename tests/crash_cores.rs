@@ -1,0 +1,126 @@
+//! Cores of programs that crashed, against what the runtime printed as it died: each parked goroutine
+//! byte for byte, and of those that ran the same calls of the program; the one that crashed is first.
+
+mod support;
+
+use serde_json::Value;
+use support::cores::{self, Core};
+use support::{Tally, allgs_ok, blocks, build, compare, newest, tally_all};
+
+/// Whether a goroutine stood still from the runtime's look at it to the core.
+fn parked(block: &str) -> bool {
+    let header = block.lines().next().unwrap_or_default();
+    let moves = block.contains("runtime.bgscavenge") || header.starts_with("goroutine 0 ");
+    !header.contains("[running") && !header.contains("[runnable") && !moves
+}
+
+/// The calls of a goroutine that are not the runtime's: pairs of lines, without registers.
+fn users_calls(block: &str) -> Vec<String> {
+    let lines: Vec<&str> = block.lines().skip(1).collect();
+    let pairs = lines.chunks(2).filter(|pair| !pair[0].starts_with("runtime."));
+    let place = |line: &str| line.split(" fp=").next().unwrap_or_default().to_owned();
+    pairs.map(|pair| format!("{}{}", pair[0], pair.get(1).map_or_else(String::new, |l| place(l)))).collect()
+}
+
+/// Compares those that ran: their calls of the program.
+fn compare_running(name: &str, wanted: &str, got: &str) -> Tally {
+    let got = blocks(got);
+    let mut tally = Tally::default();
+    for (id, want) in blocks(wanted).iter().filter(|(_, block)| block.contains("[running")) {
+        let found = got.iter().find(|(other, _)| other == id).map(|(_, block)| users_calls(block));
+        let equal = found.as_ref() == Some(&users_calls(want));
+        tally.add(Tally { compared: 1, equal: usize::from(equal) });
+        if !equal {
+            println!("{name}: goroutine {id} ran {:#?}, allgs says {found:#?}", users_calls(want));
+        }
+    }
+    tally
+}
+
+/// A program that the runtime let die, with all that it printed of itself.
+fn crashed(name: &str, core: &Core, exe: &str, calls: &[&str]) -> Tally {
+    let got = allgs_ok(&["dump", "--all", "--format", "go", core.arg(), "--exe", exe]);
+    let wanted = core.runtimes_text();
+    let mut tally = compare(name, wanted, &got, parked);
+    assert!(tally.compared > 100, "{name}: only {} goroutines in\n{}", tally.compared, core.stderr);
+    let running = compare_running(name, wanted, &got);
+    assert!(running.compared > 0, "{name}: nothing ran");
+    tally.add(running);
+    let numbers =
+        |text: &str| blocks(text).iter().map(|(id, _)| *id).filter(|id| *id > 0).collect::<Vec<_>>();
+    assert_eq!(numbers(&got), numbers(wanted), "{name}: order");
+    said(name, core, exe, calls);
+    tally
+}
+
+/// Whether the thread that died is the one with goroutine 1. It need not be after a SIGQUIT: the
+/// runtime passes the signal on from thread to thread, and until 1.21 the last of them aborts.
+fn main_died(document: &Value) -> bool {
+    let main = document["goroutines"].as_array().expect("goroutines").iter().find(|g| g["id"] == 1);
+    main.is_some_and(|main| main["thread"] == document["target"]["crash"]["thread"])
+}
+
+/// What is said of the end, in each format: goroutine 1 died, in `calls`, and comes first.
+fn said(name: &str, core: &Core, exe: &str, calls: &[&str]) {
+    let run = |command: &[&str]| allgs_ok(&[command, &[core.arg(), "--exe", exe]].concat());
+    let document: Value = serde_json::from_str(&run(&["dump", "--format", "json"])).expect("JSON");
+    let crash = &document["target"]["crash"];
+    assert_eq!((&crash["signal"], &crash["signal_name"]), (&6.into(), &"SIGABRT".into()), "{name}: {crash}");
+    if name.ends_with("quit") && !main_died(&document) {
+        println!("{name}: another thread aborted than that of goroutine 1: its end is not judged");
+        return;
+    }
+    assert_eq!(crash["goroutine"], 1, "{name}: {crash}");
+    let first = &document["goroutines"][0];
+    assert_eq!((&first["id"], &first["crashed"]), (&1.into(), &true.into()), "{name}: {first}");
+    let marked =
+        document["goroutines"].as_array().expect("goroutines").iter().filter(|g| g["crashed"] == true);
+    assert_eq!(marked.count(), 1, "{name}");
+    let frames = first["frames"].as_array().expect("frames");
+    for call in calls {
+        assert!(frames.iter().any(|frame| frame["function"] == *call), "{name}: no {call} in {first}");
+    }
+    let list = run(&["list"]);
+    let mut lines = list.lines().skip_while(|line| !line.starts_with("COUNT")).skip(1);
+    let (group, members) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    assert!(group.contains("running, crashed") && members.trim() == "goroutine 1", "{name}:\n{list}");
+    let killed = format!("killed by SIGABRT, thread {}", crash["thread"]);
+    assert!(list.contains(&format!("\n{killed}, goroutine 1\n")), "{name}:\n{list}");
+    assert!(run(&["info"]).contains(&killed), "{name}: info");
+}
+
+fn release(release: &str) -> Tally {
+    let program = build(release, "default", "crash");
+    let exe = program.to_str().expect("a path of text");
+    let mut tally = Tally::default();
+    for (mode, calls) in [("quit", &["main.dieQuit", "main.main"]), ("nil", &["main.dieNil", "main.main"])] {
+        let core = cores::dead(&program, mode);
+        tally.add(crashed(&format!("{release} {mode}"), &core, exe, calls));
+    }
+    // The runtime knows nothing of this end: what it said before is compared.
+    let name = format!("{release} abort");
+    let core = cores::dead(&program, "abort");
+    let got = allgs_ok(&["dump", "--format", "go", core.arg(), "--exe", exe]);
+    tally.add(compare(&name, &core.own_text(), &got, parked));
+    said(&name, &core, exe, &["main.dieAbort", "main.main"]);
+    println!("{release}: goroutines compared: {}, equal: {}", tally.compared, tally.equal);
+    tally
+}
+
+#[test]
+fn a_core_shows_what_the_runtime_printed_as_it_died() {
+    let releases = newest();
+    let tally = tally_all(&releases, |name| release(name));
+    println!("all releases: goroutines compared: {}, equal: {}", tally.compared, tally.equal);
+    assert!(tally.compared > 300 * releases.len());
+    assert_eq!(tally.compared, tally.equal);
+}
+
+#[test]
+fn a_core_that_gdb_wrote_at_the_end_shows_the_same() {
+    let program = build("1.27.4", "default", "crash");
+    let core = cores::gdb(&program, "nil");
+    let tally = crashed("gdb", &core, program.to_str().expect("text"), &["main.dieNil", "main.main"]);
+    println!("gdb: goroutines compared: {}, equal: {}", tally.compared, tally.equal);
+    assert_eq!(tally.compared, tally.equal);
+}
