@@ -115,7 +115,8 @@ fn race(runs: &Path, states: &[String]) -> Result<(), Box<dyn Error>> {
         if !states.is_empty() && !states.iter().any(|s| s == state) {
             continue;
         }
-        let built = Command::new("testprogs/setup.sh").args(["build", "1.27.4", "default", program]).output()?;
+        let built =
+            Command::new("testprogs/setup.sh").args(["build", "1.27.4", "default", program]).output()?;
         let path = PathBuf::from(String::from_utf8(built.stdout)?.trim());
         let mut target = Target::start(&path, args)?;
         let mut all: BTreeMap<usize, Vec<[u64; 5]>> = BTreeMap::new();

@@ -137,7 +137,11 @@ fn a_c_program_loaded_the_runtime() {
         let known = info(&target);
         assert_eq!(by(&known, "allgs"), "dwarf", "{known:#}");
         assert_eq!(known["executable"]["kind"], "shared library", "{known:#}");
-        assert_eq!(known["target"]["exe"], library.canonicalize().expect("a path").to_str().expect("UTF-8"), "{known:#}");
+        assert_eq!(
+            known["target"]["exe"],
+            library.canonicalize().expect("a path").to_str().expect("UTF-8"),
+            "{known:#}"
+        );
         assert_eq!(known["target"]["go_version"], format!("go{release}"));
         drop(target);
         let stripped = dir.path().join(format!("stripped-{release}"));

@@ -82,7 +82,7 @@ pub fn situations(scene: &Scene<'_>) -> Vec<Situation> {
         scene.stacks.distinct.iter().map(|stack| place(&stack.frames, scene.main_module)).collect();
     let teller = Teller { scene, places };
     let mut all = teller.rings();
-    all.extend(teller.chains());
+    all.extend(teller.merged(teller.chains()));
     all.sort_by_key(|s| {
         (s.kind, std::cmp::Reverse(s.trust), std::cmp::Reverse(s.count), s.goroutines.first().copied())
     });
@@ -310,6 +310,48 @@ impl<'a> Teller<'a> {
         Some(Situation { kind, trust, root: None, count, goroutines: members, objects, text })
     }
 
+    /// Makes one situation of those that differ in nothing but who waits and at which object: a thousand
+    /// leaked goroutines, each on a channel of its own.
+    fn merged(&self, all: Vec<Situation>) -> Vec<Situation> {
+        let mut merged: Vec<Situation> = Vec::with_capacity(all.len());
+        let mut known: FxHashMap<(SituationKind, Trust, String), usize> = FxHashMap::default();
+        for one in all {
+            let shape =
+                one.text.first().filter(|_| one.root.is_none() && one.text.len() == 1).map(|t| shape(t));
+            let Some(shape) = shape.filter(|_| !one.objects.is_empty()) else {
+                merged.push(one);
+                continue;
+            };
+            match known.get(&(one.kind, one.trust, shape.clone())).and_then(|i| merged.get_mut(*i)) {
+                Some(first) => {
+                    first.count = first.count.saturating_add(one.count);
+                    first.goroutines.extend(one.goroutines);
+                    first.objects.extend(one.objects);
+                }
+                None => {
+                    known.insert((one.kind, one.trust, shape), merged.len());
+                    merged.push(one);
+                }
+            }
+        }
+        for one in &mut merged {
+            self.retell(one);
+        }
+        merged
+    }
+
+    /// Says of a merged situation that it is many, and shows one of them.
+    fn retell(&self, one: &mut Situation) {
+        let distinct = one.objects.len();
+        one.objects.truncate(NAMED);
+        let (Some(first), Some(text)) = (one.goroutines.first(), one.text.first_mut()) else { return };
+        if one.root.is_some() || distinct < 2 || !text.starts_with("goroutine ") || one.goroutines.len() < 2 {
+            return;
+        }
+        let (count, place) = (counted(one.goroutines.len(), "goroutine"), self.at(*first));
+        *text = format!("{count} in {place}, each at an object of its own; one of them: {text}");
+    }
+
     /// What is to be said of a goroutine that waits for nobody in particular.
     fn verdict(&self, index: u32, on: &BlockedOn) -> (SituationKind, Trust, String) {
         let does = self.does_what(on);
@@ -395,6 +437,17 @@ impl<'a> Teller<'a> {
         }
         text
     }
+}
+
+/// A text without the numbers of goroutines and the addresses of objects.
+fn shape(text: &str) -> String {
+    let mut shape = String::with_capacity(text.len());
+    for word in text.split(' ') {
+        let number = word.starts_with("0x") || word.bytes().all(|b| b.is_ascii_digit());
+        shape.push_str(if number { "#" } else { word });
+        shape.push(' ');
+    }
+    shape
 }
 
 /// How an object is named: its type, its address, its state.

@@ -30,7 +30,10 @@ impl Why {
         let answers = Answers::ask(&blocked, &sources);
         if by_code.skipped > 0 {
             blocked.diagnostics.note(
-                format!("the code of {} goroutines with stacks that many share was not followed", by_code.skipped),
+                format!(
+                    "the code of {} goroutines with stacks that many share was not followed",
+                    by_code.skipped
+                ),
                 "what they could wake may be missing",
             );
         }

@@ -69,13 +69,8 @@ pub fn look(
     let unwinder = Unwinder::new(&image, &snapshot);
     let stacks = Stacks::of(&unwinder, &snapshot.gs);
     clock.lap("unwind");
-    let inputs = Inputs {
-        source: &*source,
-        image: &image,
-        snapshot: &snapshot,
-        unwinder: &unwinder,
-        stacks: &stacks,
-    };
+    let inputs =
+        Inputs { source: &*source, image: &image, snapshot: &snapshot, unwinder: &unwinder, stacks: &stacks };
     let why = ask(&inputs);
     let memory = image.memory(&snapshot.memory);
     let names = ImageNames::new(&image, &memory);

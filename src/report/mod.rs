@@ -2,8 +2,8 @@
 //! owns no target: everything in it is plain data.
 
 pub mod clean;
-pub mod dot;
 pub mod describe;
+pub mod dot;
 #[cfg(test)]
 mod fixture;
 pub mod go;

@@ -12,11 +12,16 @@ use std::io::{self, Write};
 
 /// Runs it.
 pub fn run(plan: &Look) -> Result<()> {
-    look(plan, plan.limit, |_| None, |out, scene| match plan.format {
-        Format::Text => text::dump(out, &scene.report, &plan.palette()),
-        Format::Json => json::write(out, &scene.report),
-        Format::Go => go_text(out, scene, plan),
-    })
+    look(
+        plan,
+        plan.limit,
+        |_| None,
+        |out, scene| match plan.format {
+            Format::Text => text::dump(out, &scene.report, &plan.palette()),
+            Format::Json => json::write(out, &scene.report),
+            Format::Go => go_text(out, scene, plan),
+        },
+    )
 }
 
 /// Writes the selected goroutines as the runtime itself does.

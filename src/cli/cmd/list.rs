@@ -11,9 +11,14 @@ use anyhow::Result;
 pub fn run(plan: &Look) -> Result<()> {
     // In text the limit is one of groups, which the text applies.
     let limit = plan.limit.filter(|_| plan.format != Format::Text);
-    look(plan, limit, |_| None, |out, scene| match plan.format {
-        Format::Text => text::list(out, &scene.report, plan.limit, &plan.palette()),
-        Format::Json => json::write(out, &scene.report),
-        Format::Go => go_text(out, scene, plan),
-    })
+    look(
+        plan,
+        limit,
+        |_| None,
+        |out, scene| match plan.format {
+            Format::Text => text::list(out, &scene.report, plan.limit, &plan.palette()),
+            Format::Json => json::write(out, &scene.report),
+            Format::Go => go_text(out, scene, plan),
+        },
+    )
 }
