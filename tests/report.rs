@@ -148,7 +148,7 @@ fn info_and_ps_know_the_target() {
     assert!(allgs_ok(&["info", &pid]).contains(&format!("go{release}, ")));
     let ps = json(&["ps"]);
     let processes = ps["processes"].as_array().expect("processes");
-    let own = processes.iter().find(|p| p["pid"].to_string() == pid).expect("the target is listed");
+    let own = processes.iter().find(|p| p["pid"] == target.pid()).expect("the target is listed");
     assert_eq!(own["go_version"], format!("go{release}"));
     assert_eq!(own["main_package"], "example.com/testprogs/zoo");
     assert_eq!(own["attachable"], true);

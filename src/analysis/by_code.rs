@@ -20,10 +20,13 @@ const ONCE_MUTEX: u64 = 4;
 /// Where the data word of the interface `L` lies in a `sync.Cond`, in bytes (sync/cond.go).
 const COND_LOCKER: u64 = 8;
 
+/// An operation ahead: of which goroutine, what, and how it is told.
+type Found = (u32, Event, String);
+
 /// What the code ahead does, by object.
 #[derive(Default)]
 pub struct ByCode {
-    found: FxHashMap<(Addr, Kind), Vec<(u32, Event, String)>>,
+    found: FxHashMap<(Addr, Kind), Vec<Found>>,
     /// Goroutines whose code was not followed, because many have the same stack.
     pub skipped: u64,
 }
@@ -52,7 +55,7 @@ impl ByCode {
         }
         let (followed, skipped) = chosen(inputs);
         let statics = inputs.image.memory(&inputs.snapshot.memory);
-        let events: Vec<(u32, Event, String)> = followed
+        let events: Vec<Found> = followed
             .par_iter()
             .map_init(
                 || Machine::new(inputs.image, &statics, &watched),
@@ -91,7 +94,7 @@ fn follow(
     blocked: &Blocked,
     watched: &Watched,
     index: u32,
-) -> Vec<(u32, Event, String)> {
+) -> Vec<Found> {
     let Some(g) = inputs.g(index as usize) else { return Vec::new() };
     if matches!(g.status, Status::Dead | Status::Idle | Status::Copystack) || g.system {
         return Vec::new();

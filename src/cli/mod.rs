@@ -1,5 +1,5 @@
-//! Cli: what the program does with its arguments. [`args`] is what was typed, [`plan`] what it means,
-//! [`cmd`] has one file per command, [`exit`] turns the outcome into an exit status and words on stderr.
+//! Cli: what the program does with its arguments. `args` is what was typed, `plan` what it means,
+//! `cmd` has one file per command, `exit` turns the outcome into an exit status and words on stderr.
 
 mod args;
 mod cmd;

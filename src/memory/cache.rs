@@ -31,7 +31,7 @@ impl<'a> PageCache<'a> {
     }
 
     /// Fills `buf`, which does not leave the page `number`; `None` when the page is not kept.
-    fn from_page(&self, number: u64, skip: usize, buf: &mut [u8]) -> Option<()> {
+    fn copy_page(&self, number: u64, skip: usize, buf: &mut [u8]) -> Option<()> {
         let shard = self.shards.get(usize::try_from(number % SHARDS as u64).ok()?)?;
         let mut pages = shard.lock().unwrap_or_else(PoisonError::into_inner);
         if !pages.contains_key(&number) && pages.len() < PAGES / SHARDS {
@@ -53,7 +53,7 @@ impl Memory for PageCache<'_> {
             let skip = usize::try_from(at.get() % PAGE).map_err(|_| overflow)?;
             let len = rest.len().min((PAGE as usize).saturating_sub(skip));
             let (now, later) = rest.split_at_mut(len);
-            if self.from_page(at.get() / PAGE, skip, now).is_none() {
+            if self.copy_page(at.get() / PAGE, skip, now).is_none() {
                 self.lower.read(at, now)?;
             }
             at = at.offset(len as u64);

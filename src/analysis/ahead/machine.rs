@@ -132,7 +132,7 @@ impl<'a> Machine<'a> {
         std::mem::take(&mut self.events)
     }
 
-    /// Runs one frame from `pc` to its returns; the states there, joined to at most [`STATES`]. None
+    /// Runs one frame from `pc` to its returns; the states there, joined to at most `STATES`. None
     /// when no return is reached.
     pub fn frame(&mut self, pc: Addr, state: State, frame: &Frame<'_>) -> Vec<State> {
         self.left = PER_FRAME;

@@ -70,8 +70,8 @@ fn named_by(frames: &[Frame]) -> Option<Box<str>> {
     let carried = |name: &str| CARRIERS.iter().any(|prefix| name.starts_with(prefix));
     let generic = |name: &str| name.contains("yscall") && !name.contains('(');
     let inner = frames.iter().map(|f| &*f.function).take_while(|name| carried(name));
-    let named = inner.filter_map(|name| name.strip_prefix("syscall."));
-    let name = named.filter(|name| !generic(name) && !name.starts_with("runtime_")).next()?;
+    let mut named = inner.filter_map(|name| name.strip_prefix("syscall."));
+    let name = named.find(|name| !generic(name) && !name.starts_with("runtime_"))?;
     Some(name.to_ascii_lowercase().into())
 }
 

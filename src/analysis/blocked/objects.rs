@@ -103,10 +103,9 @@ impl Assembly<'_> {
         for want in &on.wants {
             if let (Some(object), Ok(me)) =
                 (self.blocked.objects.get_mut(want.object.0 as usize), u32::try_from(index))
+                && object.waiters.last() != Some(&me)
             {
-                if object.waiters.last() != Some(&me) {
-                    object.waiters.push(me);
-                }
+                object.waiters.push(me);
             }
         }
         on

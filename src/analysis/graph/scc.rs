@@ -132,8 +132,8 @@ mod tests {
                 reach[i][j] |= reach[i][k] && reach[k][j];
             }}}
             let mut expected: Vec<Vec<usize>> = Vec::new();
-            for i in 0..n {
-                let mates: Vec<usize> = (0..n).filter(|j| *j == i || (reach[i][*j] && reach[*j][i])).collect();
+            for (i, row) in reach.iter().enumerate() {
+                let mates: Vec<usize> = (0..n).filter(|j| *j == i || (row[*j] && reach[*j][i])).collect();
                 if mates.len() > 1 && mates.first() == Some(&i) { expected.push(mates); }
             }
             let got = components(n, |i| pairs.iter().filter(|(a, _)| *a == i).map(|(_, b)| *b).collect());

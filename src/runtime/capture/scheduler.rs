@@ -55,8 +55,8 @@ pub struct Scheduler {
 impl Scheduler {
     /// Finds the ms and ps as they are now and makes room for them.
     pub fn find(memory: &dyn Memory, globals: &Globals, layouts: &Layouts) -> Scheduler {
-        let mut scheduler = Scheduler::default();
-        scheduler.sched = globals.sched.map(|found| Copied::blank(found.value, layouts.sched.size));
+        let sched = globals.sched.map(|found| Copied::blank(found.value, layouts.sched.size));
+        let mut scheduler = Scheduler { sched, ..Scheduler::default() };
         scheduler.find_ps(memory, globals, layouts);
         scheduler.find_ms(memory, globals, layouts);
         scheduler
