@@ -71,11 +71,5 @@ impl Error {
     }
 }
 
-impl From<crate::memory::ReadError> for Error {
-    fn from(e: crate::memory::ReadError) -> Error {
-        Error::new(ErrorKind::Memory, e)
-    }
-}
-
 /// Result of the library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -176,7 +176,7 @@ pub(super) fn wait_reasons(
     chosen: &Chosen,
     diagnostics: &mut Diagnostics,
 ) -> (Vec<String>, Provenance) {
-    let builtin = chosen.table.wait_reasons(chosen.patch);
+    let builtin = chosen.wait_reasons();
     let own = globals.wait_reasons.and_then(|found| read_reasons(memory, found.value));
     match own {
         Some(own) => {
@@ -192,7 +192,7 @@ pub(super) fn wait_reasons(
             let by = if chosen.own { Provenance::Builtin } else { Provenance::Nearest };
             diagnostics.warn(
                 "the target's own table of wait reasons was not found",
-                format!("wait reasons are those of go1.{}", chosen.table.minor),
+                format!("wait reasons are those of {}", chosen.table_name()),
             );
             (builtin, by)
         }

@@ -47,6 +47,12 @@ pub struct ReadError {
     pub why: ReadFail,
 }
 
+impl From<ReadError> for crate::error::Error {
+    fn from(e: ReadError) -> crate::error::Error {
+        crate::error::Error::new(crate::error::ErrorKind::Memory, e)
+    }
+}
+
 /// Result of a read.
 pub type ReadResult<T> = Result<T, ReadError>;
 

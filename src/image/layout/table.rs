@@ -200,6 +200,16 @@ pub struct Chosen {
 }
 
 impl Chosen {
+    /// The wait reasons of the chosen patch, by number.
+    pub fn wait_reasons(&self) -> Vec<String> {
+        self.table.wait_reasons(self.patch)
+    }
+
+    /// The release that the table is of, as `go1.24`.
+    pub fn table_name(&self) -> String {
+        format!("go1.{}", self.table.minor)
+    }
+
     /// Chooses for a version. Releases before the first table are an `Unsupported` error; for later
     /// ones than the last, and for unknown ones, the last table serves.
     pub fn of(version: &GoVersion) -> Result<Chosen> {
