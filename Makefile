@@ -14,7 +14,7 @@ test:
 	$(SETUP) go
 	$(SETUP) debian
 	$(SETUP) toolchains
-	$(SETUP) run cargo test --locked
+	$(SETUP) run cargo test --locked --no-fail-fast
 
 demo:
 	$(SETUP) go
