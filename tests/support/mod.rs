@@ -72,6 +72,8 @@ pub struct Target {
     lines: mpsc::Receiver<String>,
     /// The line that said READY.
     pub ready: String,
+    /// The lines before it.
+    pub said: Vec<String>,
     /// Where it writes its files.
     pub dir: tempfile::TempDir,
     stderr: Option<std::thread::JoinHandle<String>>,
@@ -106,7 +108,8 @@ impl Target {
             let _ = errors.read_to_end(&mut text);
             String::from_utf8_lossy(&text).into_owned()
         });
-        let mut target = Target { child, stdin, lines, ready: String::new(), dir, stderr: Some(stderr) };
+        let mut target =
+            Target { child, stdin, lines, ready: String::new(), said: Vec::new(), dir, stderr: Some(stderr) };
         target.ready = target.wait_for("READY");
         target
     }
@@ -116,7 +119,7 @@ impl Target {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) if line.starts_with(start) => return line,
-                Ok(_) => {}
+                Ok(line) => self.said.push(line),
                 Err(_) => {
                     let _ = self.child.kill();
                     let stderr = self.stderr.take().map(|t| t.join().unwrap_or_default());

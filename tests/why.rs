@@ -1,0 +1,173 @@
+//! The catalogue of waits: programs that say of each of their goroutines what it waits for, who could
+//! wake it and whether it waits in a circle (testprogs/why), or whose truth is in expect.toml
+//! (testprogs/wakers). Whoever is named as likely or certain must be one of those; a name too many is
+//! worse than one too few.
+
+mod support;
+
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use support::{Target, allgs_ok, build, repo};
+
+/// What the answers add up to.
+#[derive(Default, Debug)]
+struct Score {
+    declared: usize,
+    found: usize,
+    wrong: Vec<String>,
+    missing: Vec<String>,
+}
+
+impl Score {
+    fn add(&mut self, other: Score) {
+        self.declared += other.declared;
+        self.found += other.found;
+        self.wrong.extend(other.wrong);
+        self.missing.extend(other.missing);
+    }
+
+    fn print(&self, name: &str) {
+        println!("{name}: found {}, declared {}, wrong {}", self.found, self.declared, self.wrong.len());
+        for line in self.wrong.iter().chain(&self.missing) {
+            println!("  {line}");
+        }
+    }
+}
+
+fn report(target: &Target) -> Value {
+    let pid = target.pid().to_string();
+    serde_json::from_str(&allgs_ok(&["why", "-q", "--format", "json", &pid])).expect("JSON")
+}
+
+/// Goroutines that are named as likely or certain wakers.
+fn named(goroutine: &Value) -> BTreeSet<u64> {
+    let empty = Vec::new();
+    let wakers = goroutine["blocked_on"]["wakers"].as_array().unwrap_or(&empty);
+    let relied_on = wakers.iter().filter(|w| w["trust"] != "possible");
+    relied_on.filter_map(|w| w["goroutine"].as_u64()).collect()
+}
+
+/// Goroutines in a deadlock that can be relied on.
+fn deadlocked(report: &Value) -> BTreeSet<u64> {
+    let empty = Vec::new();
+    let situations = report["situations"].as_array().unwrap_or(&empty);
+    let dead = situations.iter().filter(|s| s["kind"] == "deadlock" && s["trust"] != "possible");
+    dead.flat_map(|s| s["goroutines"].as_array().cloned().unwrap_or_default())
+        .filter_map(|id| id.as_u64())
+        .collect()
+}
+
+fn by_id(report: &Value) -> BTreeMap<u64, &Value> {
+    let goroutines = report["goroutines"].as_array().expect("goroutines");
+    goroutines.iter().filter_map(|g| Some((g["id"].as_u64()?, g))).collect()
+}
+
+/// Judges one `TRUTH key=value ...` line.
+fn judge(line: &str, goroutines: &BTreeMap<u64, &Value>, dead: &BTreeSet<u64>) -> Score {
+    let mut score = Score { declared: 1, ..Score::default() };
+    let facts: BTreeMap<&str, &str> = line.split(' ').filter_map(|word| word.split_once('=')).collect();
+    let list = |key: &str| facts[key].split(',').filter(|w| !w.is_empty()).collect::<Vec<_>>();
+    let id: u64 = facts["goroutine"].parse().expect("a number");
+    let name = facts["name"];
+    let Some(goroutine) = goroutines.get(&id) else {
+        score.missing.push(format!("{name}: goroutine {id} is not listed"));
+        return score;
+    };
+    let blocked = &goroutine["blocked_on"];
+    let waits = facts["waits"];
+    if waits != "nothing" && blocked["kind"] != waits {
+        score.wrong.push(format!("{name}: waits for {waits}, not for {}", blocked["kind"]));
+    }
+    let declared: BTreeSet<u64> = list("wakers").iter().filter_map(|w| w.parse().ok()).collect();
+    let named = named(goroutine);
+    if !named.is_subset(&declared) {
+        score.wrong.push(format!("{name}: {declared:?} may wake it, named: {}", blocked["wakers"]));
+    }
+    if dead.contains(&id) && facts["deadlock"] != "true" {
+        score.wrong.push(format!("{name}: is in no circle, but is said to be"));
+    }
+    let objects: BTreeSet<&str> = blocked["objects"]
+        .as_array()
+        .map(|o| o.iter().filter_map(|o| o["address"].as_str()).collect())
+        .unwrap_or_default();
+    let objects_found = list("objects").iter().all(|o| objects.contains(o));
+    let waker_found = declared.is_empty() || !named.is_disjoint(&declared);
+    let circle_found = facts["deadlock"] != "true" || dead.contains(&id);
+    if objects_found && waker_found && circle_found {
+        score.found += 1;
+    } else {
+        score.missing.push(format!("{name}: {line}: {blocked}"));
+    }
+    score
+}
+
+fn catalogue(release: &str, kind: &str) -> Score {
+    let target = Target::start(&build(release, kind, "why"), &[], &[]);
+    let truth: Vec<&String> = target.said.iter().filter(|l| l.starts_with("TRUTH ")).collect();
+    assert!(truth.len() > 60, "only {} goroutines say what they do", truth.len());
+    let report = report(&target);
+    let (goroutines, dead) = (by_id(&report), deadlocked(&report));
+    let mut score = Score::default();
+    for line in truth {
+        score.add(judge(line, &goroutines, &dead));
+    }
+    score.print(&format!("{release} {kind} why"));
+    score
+}
+
+/// `function` and `waker` of the tables of testprogs/wakers/expect.toml that have both.
+fn expected() -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(repo().join("testprogs/wakers/expect.toml")).expect("truth");
+    let key = |table: &str, name: &str| {
+        let line = table.lines().find(|l| l.split('=').next().is_some_and(|k| k.trim() == name))?;
+        line.split('"').nth(1).map(str::to_owned)
+    };
+    let tables = text.split("[[goroutine]]").skip(1);
+    tables.filter_map(|table| Some((key(table, "function")?, key(table, "waker")?))).collect()
+}
+
+fn wakers(release: &str, kind: &str) -> Score {
+    let target = Target::start(&build(release, kind, "wakers"), &[], &[]);
+    let report = report(&target);
+    let goroutines = by_id(&report);
+    let running = |function: &str| -> BTreeSet<u64> {
+        let quoted = format!("\"function\":\"{function}\"");
+        goroutines
+            .iter()
+            .filter(|(_, g)| g["frames"].to_string().contains(&quoted))
+            .map(|(id, _)| *id)
+            .collect()
+    };
+    let mut score = Score::default();
+    for (function, waker) in expected() {
+        let wakers = running(&waker);
+        for id in running(&function) {
+            score.declared += 1;
+            let named = named(goroutines[&id]);
+            if !named.is_subset(&wakers) {
+                score
+                    .wrong
+                    .push(format!("{function}: {waker} wakes it, named: {}", goroutines[&id]["blocked_on"]));
+            } else if wakers.is_empty() || !named.is_empty() {
+                score.found += 1;
+            } else {
+                score.missing.push(format!("{function}: {waker} was not found"));
+            }
+        }
+    }
+    score.print(&format!("{release} {kind} wakers"));
+    score
+}
+
+#[test]
+fn whoever_is_named_could_wake_and_hardly_anybody_is_missed() {
+    let mut sum = Score::default();
+    for (release, kind) in [("1.18.10", "default"), ("1.24.13", "s"), ("1.27.4", "default"), ("1.27.4", "s")]
+    {
+        sum.add(catalogue(release, kind));
+        sum.add(wakers(release, kind));
+    }
+    println!("all: found {}, declared {}, wrong {}", sum.found, sum.declared, sum.wrong.len());
+    assert!(sum.wrong.is_empty(), "named wrongly: {:#?}", sum.wrong);
+    assert!(sum.found * 10 >= sum.declared * 9, "found {} of {}", sum.found, sum.declared);
+}
