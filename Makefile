@@ -1,7 +1,7 @@
 # The tests need Go releases, compilers and gdb: testprogs/setup.sh gets them.
 SETUP := testprogs/setup.sh
 
-.PHONY: help test demo layouts bench
+.PHONY: help test demo layouts bench bench-core
 
 help:
 	@echo "make test   get what the tests need (Go releases, Debian packages), run all tests"
@@ -30,3 +30,9 @@ bench:
 	cargo build --locked --release --bins --examples
 	mkdir -p benches/runs
 	$(SETUP) run target/release/examples/race benches/runs/$(shell date +%F).tsv
+
+bench-core:
+	$(SETUP) go
+	$(SETUP) debian
+	cargo build --locked --release --bins
+	$(SETUP) run benches/core.sh target/release/allgs

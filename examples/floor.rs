@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let g_ranges = merge(gs.iter().map(|g| (*g, g.offset(size))));
     let mut g_bytes: Vec<Vec<u8>> =
         g_ranges.iter().map(|(a, b)| vec![1; (b.get() - a.get()) as usize]).collect();
-    let mut stack_bytes = vec![1u8; 1 << 30];
+    let mut stack_bytes = vec![1u8; if gs.len() > 200_000 { 4 << 30 } else { 1 << 30 }];
 
     let tids: Vec<NixPid> = std::fs::read_dir(format!("/proc/{pid}/task"))?
         .filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok())

@@ -30,6 +30,7 @@ type options struct {
 	grow     int
 	ticker   bool
 	procs    int
+	ballast  int
 }
 
 func main() {
@@ -43,6 +44,11 @@ func main() {
 	}
 	runtime.GOMAXPROCS(procs)
 	debug.SetGCPercent(400)
+	ballast := make([]byte, o.ballast<<20)
+	for i := range ballast {
+		ballast[i] = byte(i)
+	}
+	defer runtime.KeepAlive(ballast)
 	active := int(float64(o.parked) * o.active / 100)
 	startParked(o.parked - active)
 	startActive(active, o.period)
@@ -76,6 +82,7 @@ func parse() options {
 	flags.IntVar(&o.handover, "handover", 0, "pairs that hand a value over and over")
 	flags.IntVar(&o.grow, "grow", 0, "goroutines whose stacks grow and shrink")
 	flags.BoolVar(&o.ticker, "ticker", false, "a thread that ticks each millisecond and records its worst gap; it keeps a P")
+	flags.IntVar(&o.ballast, "ballast", 0, "megabytes of heap besides")
 	flags.IntVar(&o.procs, "procs", 0, "GOMAXPROCS, without the ticker's")
 	// ExitOnError: Parse ends the process on a wrong flag.
 	_ = flags.Parse(os.Args[2:])
