@@ -5,53 +5,8 @@ mod support;
 
 use serde_json::Value;
 use support::cores::{self, Core};
-use support::{Tally, allgs_ok, blocks, build, compare, newest, tally_all};
-
-/// Whether a goroutine stood still from the runtime's look at it to the core.
-fn parked(block: &str) -> bool {
-    let header = block.lines().next().unwrap_or_default();
-    let moves = block.contains("runtime.bgscavenge") || header.starts_with("goroutine 0 ");
-    !header.contains("[running") && !header.contains("[runnable") && !moves
-}
-
-/// The calls of a goroutine that are not the runtime's: pairs of lines, without registers.
-fn users_calls(block: &str) -> Vec<String> {
-    let lines: Vec<&str> = block.lines().skip(1).collect();
-    let pairs = lines.chunks(2).filter(|pair| !pair[0].starts_with("runtime."));
-    let place = |line: &str| line.split(" fp=").next().unwrap_or_default().to_owned();
-    pairs.map(|pair| format!("{}{}", pair[0], pair.get(1).map_or_else(String::new, |l| place(l)))).collect()
-}
-
-/// Compares those that ran: their calls of the program.
-fn compare_running(name: &str, wanted: &str, got: &str) -> Tally {
-    let got = blocks(got);
-    let mut tally = Tally::default();
-    for (id, want) in blocks(wanted).iter().filter(|(_, block)| block.contains("[running")) {
-        let found = got.iter().find(|(other, _)| other == id).map(|(_, block)| users_calls(block));
-        let equal = found.as_ref() == Some(&users_calls(want));
-        tally.add(Tally { compared: 1, equal: usize::from(equal) });
-        if !equal {
-            println!("{name}: goroutine {id} ran {:#?}, allgs says {found:#?}", users_calls(want));
-        }
-    }
-    tally
-}
-
-/// A program that the runtime let die, with all that it printed of itself.
-fn crashed(name: &str, core: &Core, exe: &str, calls: &[&str]) -> Tally {
-    let got = allgs_ok(&["dump", "--all", "--format", "go", core.arg(), "--exe", exe]);
-    let wanted = core.runtimes_text();
-    let mut tally = compare(name, wanted, &got, parked);
-    assert!(tally.compared > 100, "{name}: only {} goroutines in\n{}", tally.compared, core.stderr);
-    let running = compare_running(name, wanted, &got);
-    assert!(running.compared > 0, "{name}: nothing ran");
-    tally.add(running);
-    let numbers =
-        |text: &str| blocks(text).iter().map(|(id, _)| *id).filter(|id| *id > 0).collect::<Vec<_>>();
-    assert_eq!(numbers(&got), numbers(wanted), "{name}: order");
-    said(name, core, exe, calls);
-    tally
-}
+use support::crashed::{compare_all, parked};
+use support::{Tally, allgs_ok, build, compare, newest, tally_all};
 
 /// Whether the thread that died is the one with goroutine 1. It need not be after a SIGQUIT: the
 /// runtime passes the signal on from thread to thread, and until 1.21 the last of them aborts.
@@ -95,7 +50,9 @@ fn release(release: &str) -> Tally {
     let mut tally = Tally::default();
     for (mode, calls) in [("quit", &["main.dieQuit", "main.main"]), ("nil", &["main.dieNil", "main.main"])] {
         let core = cores::dead(&program, mode);
-        tally.add(crashed(&format!("{release} {mode}"), &core, exe, calls));
+        let name = format!("{release} {mode}");
+        tally.add(compare_all(&name, &core, exe));
+        said(&name, &core, exe, calls);
     }
     // The runtime knows nothing of this end: what it said before is compared.
     let name = format!("{release} abort");
@@ -120,7 +77,33 @@ fn a_core_shows_what_the_runtime_printed_as_it_died() {
 fn a_core_that_gdb_wrote_at_the_end_shows_the_same() {
     let program = build("1.27.4", "default", "crash");
     let core = cores::gdb(&program, "nil");
-    let tally = crashed("gdb", &core, program.to_str().expect("text"), &["main.dieNil", "main.main"]);
+    let exe = program.to_str().expect("a path of text");
+    let tally = compare_all("gdb", &core, exe);
+    said("gdb", &core, exe, &["main.dieNil", "main.main"]);
     println!("gdb: goroutines compared: {}, equal: {}", tally.compared, tally.equal);
     assert_eq!(tally.compared, tally.equal);
+}
+
+#[test]
+fn the_fault_address_is_said() {
+    // The compiler of 1.18 checks the pointer itself before it stores at its second member.
+    for (release, fault) in [("1.18.10", "0x0"), ("1.27.4", "0x8")] {
+        let program = build(release, "default", "crash");
+        let Some(core) = cores::kernel(&program, "fault") else { return };
+        let args = [core.arg(), "--exe", program.to_str().expect("a path of text")];
+        let run = |command: &[&str]| allgs_ok(&[command, &args].concat());
+        let document: Value = serde_json::from_str(&run(&["list", "--format", "json"])).expect("JSON");
+        let crash = &document["target"]["crash"];
+        assert_eq!((&crash["signal"], &crash["signal_name"]), (&11.into(), &"SIGSEGV".into()), "{crash}");
+        // 1 is SEGV_MAPERR.
+        assert_eq!((&crash["fault_address"], &crash["code"]), (&fault.into(), &1.into()), "{crash}");
+        let first = &document["goroutines"][0];
+        assert_eq!((&first["id"], &first["crashed"]), (&1.into(), &true.into()), "{first}");
+        assert_eq!(first["frames"][0]["function"], "main.dieNil", "{first}");
+        let killed = format!("killed by SIGSEGV at {fault}, thread {}", crash["thread"]);
+        assert!(run(&["list"]).contains(&format!("\n{killed}, goroutine 1\n")));
+        assert!(run(&["info"]).contains(&killed));
+        let info: Value = serde_json::from_str(&run(&["info", "--format", "json"])).expect("JSON");
+        assert_eq!(info["target"]["crash"]["fault_address"], fault);
+    }
 }

@@ -3,6 +3,7 @@
 //
 //	crash FOLDER quit     SIGQUIT to its own thread: the runtime prints all and aborts
 //	crash FOLDER nil      a nil dereference
+//	crash FOLDER fault    the same, but SIGSEGV does what the kernel does by default
 //	crash FOLDER abort    SIGABRT by the kernel's default, right after stack.txt
 package main
 
@@ -22,9 +23,9 @@ import (
 var expect string
 
 func main() {
-	die, known := map[string]func(){"quit": dieQuit, "nil": dieNil, "abort": dieAbort}[mode()]
+	die, known := map[string]func(){"quit": dieQuit, "nil": dieNil, "fault": dieFault, "abort": dieAbort}[mode()]
 	if !known {
-		fmt.Fprintln(os.Stderr, "usage: crash FOLDER quit|nil|abort")
+		fmt.Fprintln(os.Stderr, "usage: crash FOLDER quit|nil|fault|abort")
 		os.Exit(2)
 	}
 	// All of main is on one thread, so the thread that dies is the one with main.
@@ -51,14 +52,20 @@ func dieQuit() {
 }
 
 type order struct {
-	id    int
 	buyer *order
+	id    int
 }
 
 //go:noinline
 func dieNil() {
 	var o order
 	o.buyer.id = 1
+}
+
+//go:noinline
+func dieFault() {
+	raw.SetDefault(syscall.SIGSEGV)
+	dieNil()
 }
 
 //go:noinline

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod cores;
+pub mod crashed;
 pub mod oracle;
 
 use std::collections::BTreeMap;
