@@ -1,10 +1,11 @@
 # The tests need Go releases, compilers and gdb: testprogs/setup.sh gets them.
 SETUP := testprogs/setup.sh
 
-.PHONY: help test demo layouts bench bench-core
+.PHONY: help test product demo layouts bench bench-core
 
 help:
 	@echo "make test   get what the tests need (Go releases, Debian packages), run all tests"
+	@echo "make product  all tests on all releases and kinds of builds: hours on a cold cache"
 	@echo "make demo   build allgs, start a small stuck Go service, look into it"
 	@echo "make bench  race allgs against a plain bulk copy of the same memory"
 	@echo "make layouts  measure the layout tables of all Go releases anew"
@@ -15,6 +16,12 @@ test:
 	$(SETUP) debian
 	$(SETUP) toolchains
 	$(SETUP) run cargo test --locked --no-fail-fast
+
+product:
+	$(SETUP) go
+	$(SETUP) debian
+	$(SETUP) toolchains
+	ALLGS_PRODUCT=all $(SETUP) run cargo test --locked --no-fail-fast -- --nocapture
 
 demo:
 	$(SETUP) go
