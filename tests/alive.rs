@@ -45,7 +45,7 @@ fn requests_ticks_and_signals_go_on_while_allgs_looks_and_after() {
     let mut signals = 0u64;
     std::thread::scope(|scope| {
         scope.spawn(|| client(port, &stop, &requests));
-        scope.spawn(|| {
+        let looker = scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 let text = allgs_ok(&["dump", "--format", "go", &pid]);
                 assert!(text.contains("main.countTicks"), "the ticking goroutine is missing:\n{text}");
@@ -54,7 +54,7 @@ fn requests_ticks_and_signals_go_on_while_allgs_looks_and_after() {
         });
         // Each signal is sent when the one before was counted: equal signals that wait are one for the
         // kernel, so a faster sender could not tell a lost one.
-        while looks.load(Ordering::Relaxed) < 25 || signals < 200 {
+        while !looker.is_finished() && (looks.load(Ordering::Relaxed) < 25 || signals < 200) {
             target.signal(Signal::SIGUSR1);
             signals += 1;
             let begin = Instant::now();

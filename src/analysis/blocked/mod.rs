@@ -391,7 +391,9 @@ impl Inputs<'_> {
 /// since the snapshot is told from the others and keeps only the kind of its wait.
 pub fn find(inputs: &Inputs<'_>) -> Blocked {
     let before = still::Witness::look(inputs);
-    let heap = PageCache::new(inputs.source.memory());
+    // Read-only data is in no core of the kernel: the functions of timers are found in the executable.
+    let memory = inputs.image.memory(inputs.source.memory());
+    let heap = PageCache::new(&memory);
     let mut found = objects::assemble(inputs, &heap, raw::all(inputs, &heap));
     kernel::describe(inputs, &mut found);
     let moved = before.moved_until_now(inputs);
