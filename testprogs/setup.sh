@@ -4,6 +4,8 @@
 #   setup.sh go                            find or install a Go command that can fetch releases
 #   setup.sh toolchains [RELEASE...]       fetch the Go releases of releases.txt, or those given
 #   setup.sh debian                        install compilers, gdb and qemu-user (Debian packages)
+#   setup.sh delve                         build Delve
+#   setup.sh arm64-kernel                  install what testprogs/arm64-kernel.sh needs
 #   setup.sh build RELEASE KIND PROG...    build test programs, print the path of each binary
 #   setup.sh run CMD...                    run CMD with the environment that the tests want
 #   setup.sh kinds                         list the build kinds
@@ -15,6 +17,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here")
 cache=${ALLGS_CACHE:-$root/.cache}
 bootstrap=1.27.4
+delve=1.27.2
 kinds='default s w pie pie-s cgo cgo-s cgo-pie race noopt v3 arm64 arm64-s arm64-pie arm64-cgo'
 kinds+=' c-shared c-archive plugin musl cover experiment vendor unknown'
 
@@ -144,7 +147,24 @@ cmd_toolchains() {
 }
 
 cmd_debian() {
-  install_packages gcc libc6-dev gdb qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross musl-tools
+  install_packages gcc libc6-dev gdb qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross musl-tools \
+    zstd lz4
+}
+
+# Delve writes cores of a form of its own.
+cmd_delve() {
+  need_go
+  if [[ $("$cache/tools/dlv" version 2>/dev/null) == *"Version: $delve"* ]]; then
+    say "Delve $delve is there"
+    return
+  fi
+  say "building Delve $delve"
+  GOBIN=$cache/tools GOTOOLCHAIN=go$bootstrap GOFLAGS=-mod=mod CGO_ENABLED=0 GOCACHE="$cache/go-build" \
+    "$go" install "github.com/go-delve/delve/cmd/dlv@v$delve" >&2 || die "cannot build Delve $delve"
+}
+
+cmd_arm64-kernel() {
+  install_packages qemu-system-arm cpio gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 }
 
 # Sets `settings` (environment) and `flags` (of go build) for a kind.
@@ -233,11 +253,11 @@ cmd_run() {
   mkdir -p "$cache"
   export ALLGS_CACHE=$cache ALLGS_SETUP=$here/setup.sh ALLGS_GO=$go
   export QEMU_LD_PREFIX=${QEMU_LD_PREFIX:-/usr/aarch64-linux-gnu}
-  PATH=$(dirname "$go"):$PATH exec "$@"
+  PATH=$cache/tools:$(dirname "$go"):$PATH exec "$@"
 }
 
 case ${1:-help} in
-  go | toolchains | debian | build | run) "cmd_$1" "${@:2}" ;;
+  go | toolchains | debian | delve | arm64-kernel | build | run) "cmd_$1" "${@:2}" ;;
   kinds) printf '%s\n' $kinds ;;
   help | -h | --help) sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
   *) die "unknown command '$1', see setup.sh help" ;;

@@ -1,5 +1,5 @@
-//! Cores of arm64 programs, which user-mode qemu writes, decoded on any machine: against what the
-//! runtime printed as it died.
+//! Cores of arm64 programs, which user-mode qemu or a real kernel writes, decoded on any machine:
+//! against what the runtime printed as it died.
 
 mod support;
 
@@ -33,19 +33,21 @@ fn judge((release, kind): &(String, &str)) -> Tally {
     let modes: &[&str] = if *kind == "arm64" { &["quit", "nil", "abort"] } else { &["nil"] };
     for mode in modes {
         let Some(core) = cores::qemu(&program, mode) else { return tally };
-        let name = format!("{release} {kind} {mode}");
-        if *mode == "abort" {
-            // The runtime knows nothing of this end: what it said before is compared.
-            let got = allgs_ok(&["dump", "--format", "go", core.arg(), "--exe", exe]);
-            tally.add(compare(&name, &core.own_text(), &got, parked));
-        } else {
-            tally.add(compare_all(&name, &core, exe));
-        }
-        said(&name, mode, &core, exe);
+        tally.add(judge_core(&format!("{release} {kind} {mode}"), mode, &core, exe));
     }
     assert!(tally.compared > 200, "{release} {kind}: hardly anything was compared");
     println!("{release} {kind}: goroutines compared: {}, equal: {}", tally.compared, tally.equal);
     tally
+}
+
+fn judge_core(name: &str, mode: &str, core: &Core, exe: &str) -> Tally {
+    said(name, mode, core, exe);
+    if !matches!(mode, "abort" | "fault") {
+        return compare_all(name, core, exe);
+    }
+    // The runtime knows nothing of this end: what it said before is compared.
+    let got = allgs_ok(&["dump", "--format", "go", core.arg(), "--exe", exe]);
+    compare(name, &core.own_text(), &got, parked)
 }
 
 /// What is said of the end. After a SIGQUIT any thread may be the one that aborts.
@@ -54,7 +56,9 @@ fn said(name: &str, mode: &str, core: &Core, exe: &str) {
     let document: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(document["target"]["arch"], "arm64", "{name}");
     let crash = &document["target"]["crash"];
-    assert_eq!(crash["signal_name"], "SIGABRT", "{name}");
+    let signal = if mode == "fault" { "SIGSEGV" } else { "SIGABRT" };
+    assert_eq!(crash["signal_name"], signal, "{name}");
+    assert_eq!(crash["fault_address"].is_string(), mode == "fault", "{name}: {crash}");
     if mode != "quit" {
         assert_eq!(crash["goroutine"], 1, "{name}");
         assert_eq!(document["goroutines"][0]["crashed"], true, "{name}");
@@ -65,5 +69,29 @@ fn said(name: &str, mode: &str, core: &Core, exe: &str) {
 fn arm64_cores_show_what_the_runtime_printed_as_it_died() {
     let tally = tally_all(&programs(), judge);
     println!("arm64: goroutines compared: {}, equal: {}", tally.compared, tally.equal);
+    assert_eq!(tally.compared, tally.equal);
+}
+
+/// The folder that `make arm64-kernel` fills has one folder a case, RELEASE:KIND:MODE.
+#[test]
+fn cores_of_an_arm64_kernel_show_the_same() {
+    let Some(folder) = std::env::var_os("ALLGS_ARM64_KERNEL") else {
+        println!("1 skipped: no cores of an arm64 kernel, `make arm64-kernel` brings them");
+        return;
+    };
+    let mut cases: Vec<_> =
+        std::fs::read_dir(folder).expect("folder").map(|entry| entry.expect("entry").path()).collect();
+    cases.sort();
+    let tally = tally_all(&cases, |case| {
+        let name = case.file_name().expect("a name").to_string_lossy();
+        let [release, kind, mode] = *name.split(':').collect::<Vec<_>>() else { panic!("{name}") };
+        let program = build(release, kind, "crash");
+        let exe = program.to_str().expect("a path of text");
+        let tally = judge_core(&name, mode, &cores::brought(case), exe);
+        println!("{name}: goroutines compared: {}, equal: {}", tally.compared, tally.equal);
+        tally
+    });
+    println!("arm64 kernel, {} cores: compared: {}, equal: {}", cases.len(), tally.compared, tally.equal);
+    assert!(tally.compared > 100 * cases.len());
     assert_eq!(tally.compared, tally.equal);
 }

@@ -8,8 +8,8 @@ use std::process::{Command, Output, Stdio};
 /// A core file and what the program wrote before it died.
 pub struct Core {
     pub path: PathBuf,
-    /// Where it is; the program's own files are in `out` below.
-    pub dir: tempfile::TempDir,
+    /// Its folder, when it goes with it; the program's own files are in `out` beside the core.
+    pub dir: Option<tempfile::TempDir>,
     pub stderr: String,
 }
 
@@ -28,7 +28,7 @@ impl Core {
 
     /// What the program wrote of itself before.
     pub fn own_text(&self) -> String {
-        let text = std::fs::read(self.dir.path().join("out/stack.txt")).expect("stack.txt");
+        let text = std::fs::read(self.path.with_file_name("out/stack.txt")).expect("stack.txt");
         String::from_utf8_lossy(&text).into_owned()
     }
 }
@@ -77,7 +77,7 @@ pub fn gdb(program: &Path, mode: &str) -> Core {
     ran(command, "gdb");
     let stderr = std::fs::read(dir.path().join("stderr")).expect("stderr of the program");
     let stderr = String::from_utf8_lossy(&stderr).into_owned();
-    Core { path: dir.path().join("core"), dir, stderr }
+    Core { path: dir.path().join("core"), dir: Some(dir), stderr }
 }
 
 /// The core of an arm64 `program` that user-mode qemu writes.
@@ -117,7 +117,14 @@ fn died(filter: &str, runner: &[&str], program: &Path, mode: &str, prefix: &str)
     let Some(path) = entries.into_iter().find(is_core) else {
         panic!("{} left no core; its stderr:\n{stderr}", program.display());
     };
-    Some(Core { path, dir, stderr })
+    Some(Core { path, dir: Some(dir), stderr })
+}
+
+/// A core that was brought here in a folder with what the program said.
+pub fn brought(folder: &Path) -> Core {
+    let stderr = std::fs::read(folder.join("stderr")).expect("stderr of the program");
+    let stderr = String::from_utf8_lossy(&stderr).into_owned();
+    Core { path: folder.join("core"), dir: None, stderr }
 }
 
 /// The core of a live process, made by gdb's gcore.
@@ -130,7 +137,7 @@ pub fn gcore(target: &Target) -> Option<Core> {
     let mut command = Command::new("gcore");
     command.arg("-o").arg(&stem).arg(target.pid().to_string()).stdin(Stdio::null());
     let stderr = ran(command, "gcore");
-    Some(Core { path: dir.path().join(format!("core.{}", target.pid())), dir, stderr })
+    Some(Core { path: dir.path().join(format!("core.{}", target.pid())), dir: Some(dir), stderr })
 }
 
 /// The core of a live process, made by Delve's `dump`.
@@ -148,7 +155,7 @@ pub fn delve(target: &Target) -> Option<Core> {
     command.arg("--allow-non-terminal-interactive=true");
     command.stdin(std::fs::File::open(&commands).expect("commands"));
     let stderr = ran(command, "dlv");
-    Some(Core { path, dir, stderr })
+    Some(Core { path, dir: Some(dir), stderr })
 }
 
 fn ran(mut command: Command, name: &str) -> String {
