@@ -17,6 +17,7 @@ test:
 	$(SETUP) debian
 	$(SETUP) toolchains
 	$(SETUP) delve
+	$(SETUP) programs
 	$(SETUP) run cargo test --locked --no-fail-fast
 
 product:
@@ -24,6 +25,7 @@ product:
 	$(SETUP) debian
 	$(SETUP) toolchains
 	$(SETUP) delve
+	$(SETUP) programs
 	ALLGS_PRODUCT=all $(SETUP) run cargo test --locked --no-fail-fast -- --nocapture
 
 demo:

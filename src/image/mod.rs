@@ -20,6 +20,7 @@ pub mod statics;
 #[cfg(test)]
 #[allow(missing_docs)]
 pub mod testing;
+mod unlabelled;
 
 pub use open::LoadedFile;
 

@@ -12,7 +12,7 @@ use super::layout::version::GoVersion;
 use super::pclntab::Modules;
 use super::search::{SearchSpace, find_moduledata};
 use super::statics::{ImageMemory, Statics};
-use super::{Executable, Found, Image, OpenOptions, Provenance, globals, locate};
+use super::{Executable, Found, Image, OpenOptions, Provenance, globals, locate, unlabelled};
 use crate::addr::{Addr, Bias, Span};
 use crate::arch::Arch;
 use crate::diag::Diagnostics;
@@ -49,6 +49,30 @@ impl LoadedFile {
     fn segments(&self, writable_only: bool) -> Vec<Span> {
         let loads = self.elf.loads().filter(|s| s.writable || !writable_only);
         loads.map(|s| Span { start: self.bias.to_runtime(s.va), len: s.mem_size }).collect()
+    }
+
+    /// Where the first module data is: in the sections made for it, whose beginnings suffice, else in
+    /// any segment.
+    pub(super) fn moduledata(
+        &self,
+        memory: &ImageMemory<'_>,
+        layout: &schema::Moduledata,
+        arch: Arch,
+    ) -> Vec<Addr> {
+        let within = |tables: &[Span], data: &[Span]| {
+            find_moduledata(memory, memory, &SearchSpace { tables, data }, layout, arch)
+        };
+        let section = |names: [&str; 2]| names.iter().find_map(|name| self.span(name));
+        let table = section([".gopclntab", ".data.rel.ro.gopclntab"]);
+        let data = section([".go.module", ".noptrdata"]);
+        if let (Some(table), Some(data)) = (table, data) {
+            let beginning = Span { len: table.len.min(TABLE_HEADER), ..table };
+            let found = within(&[beginning], &[data]);
+            if !found.is_empty() {
+                return found;
+            }
+        }
+        within(&self.segments(false), &self.segments(true))
     }
 }
 
@@ -152,7 +176,8 @@ impl Identity {
         Identity { go: GoVersion::parse(&build.go_version), go_by: by, build }
     }
 
-    /// By the file's build information, else that in memory, else `runtime.buildVersion`.
+    /// By the file's build information, else that in memory, else `runtime.buildVersion`, which a
+    /// symbol names or the runtime's code.
     fn of(file: &LoadedFile, memory: &dyn Memory) -> Option<Identity> {
         if let Some(build) = BuildInfo::of_file(&file.elf) {
             let named = file.elf.section(".go.buildinfo").is_some();
@@ -168,10 +193,14 @@ impl Identity {
         if let Some(build) = BuildInfo::of_memory(memory, &file.segments(true)) {
             return Some(Identity::new(build, Provenance::Scan));
         }
-        let at = file.bias.to_runtime(symbol?.va);
-        let text = String::from_utf8(read_string(memory, at, VERSION).ok()?).ok()?;
-        let build = BuildInfo { go_version: text, ..BuildInfo::default() };
-        Some(Identity::new(build, Provenance::Symtab))
+        let (go_version, by) = match symbol {
+            Some(symbol) => {
+                let text = read_string(memory, file.bias.to_runtime(symbol.va), VERSION).ok()?;
+                (String::from_utf8(text).ok()?, Provenance::Symtab)
+            }
+            None => (unlabelled::version(file, memory)?, Provenance::Code),
+        };
+        Some(Identity::new(BuildInfo { go_version, ..BuildInfo::default() }, by))
     }
 }
 
@@ -305,24 +334,9 @@ impl Opening<'_> {
         Some(Found { value: self.file.bias.to_runtime(found.0), by: found.1 })
     }
 
-    /// Searches the sections made for it, whose beginnings suffice, else all segments.
     fn search(&self, statics: &Statics) -> Vec<Addr> {
         let memory = ImageMemory { statics, lower: self.source.memory() };
-        let within = |tables: &[Span], data: &[Span]| {
-            let space = SearchSpace { tables, data };
-            find_moduledata(&memory, &memory, &space, &self.layouts.moduledata, self.arch)
-        };
-        let section = |names: [&str; 2]| names.iter().find_map(|name| self.file.span(name));
-        let table = section([".gopclntab", ".data.rel.ro.gopclntab"]);
-        let data = section([".go.module", ".noptrdata"]);
-        if let (Some(table), Some(data)) = (table, data) {
-            let beginning = Span { len: table.len.min(TABLE_HEADER), ..table };
-            let found = within(&[beginning], &[data]);
-            if !found.is_empty() {
-                return found;
-            }
-        }
-        within(&self.file.segments(false), &self.file.segments(true))
+        self.file.moduledata(&memory, &self.layouts.moduledata, self.arch)
     }
 
     fn add_files_of_others(&self, first: Addr, statics: &mut Statics) {

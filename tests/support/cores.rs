@@ -123,8 +123,10 @@ fn died(filter: &str, runner: &[&str], program: &Path, mode: &str, prefix: &str)
 /// A core that was brought here in a folder with what the program said.
 pub fn brought(folder: &Path) -> Core {
     let stderr = std::fs::read(folder.join("stderr")).expect("stderr of the program");
-    let stderr = String::from_utf8_lossy(&stderr).into_owned();
-    Core { path: folder.join("core"), dir: None, stderr }
+    let stderr = String::from_utf8_lossy(&stderr);
+    // The shell that started the program has the last word.
+    let own = stderr.strip_suffix("Aborted (core dumped)\n").unwrap_or(&stderr);
+    Core { path: folder.join("core"), dir: None, stderr: own.to_owned() }
 }
 
 /// The core of a live process, made by gdb's gcore.

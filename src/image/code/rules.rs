@@ -8,7 +8,7 @@ use crate::arch::Arch;
 use crate::image::layout::schema::Sched;
 use crate::image::pclntab::{Func, Modules};
 use crate::image::{Found, Provenance};
-use crate::memory::Memory;
+use crate::memory::{Memory, read_string};
 
 /// What was found; all of it by reading code, and not yet checked against memory.
 #[derive(Clone, Copy, Default, Debug)]
@@ -97,6 +97,28 @@ pub fn locate_globals(modules: &Modules, memory: &dyn Memory, arch: Arch, sched:
         semtable: semtable(&readings).map(by_code),
         wait_reasons: wait_reasons(&readings.wait_reason_string).map(by_code),
     }
+}
+
+/// Longest version text, in bytes.
+const VERSION: u64 = 256;
+
+/// The text of `runtime.buildVersion`: `schedinit` asks whether it is empty, only so that the linker
+/// keeps it.
+pub fn build_version(modules: &Modules, memory: &dyn Memory, arch: Arch) -> Option<String> {
+    let named = modules.functions_of(&["runtime.schedinit"]);
+    let body = named.into_iter().flatten().max_by_key(|f| f.end().above(f.entry()))?;
+    let reading = read(memory, modules, arch, body)?;
+    let texts = reading.targets().into_iter().filter(|t| reading.loads(t.offset(8)));
+    only(
+        texts
+            .filter_map(|t| String::from_utf8(read_string(memory, t, VERSION).ok()?).ok())
+            .filter(|text| is_version(text)),
+    )
+}
+
+/// Whether it is what toolchains call themselves, and no more than a line.
+fn is_version(text: &str) -> bool {
+    (text.starts_with("go1.") || text.starts_with("devel ")) && !text.contains(char::is_control)
 }
 
 fn by_code<T>(value: T) -> Found<T> {

@@ -229,6 +229,12 @@ impl Chosen {
         Ok(Chosen { table, patch, minor: release.minor, own: known && version.plain })
     }
 
+    /// The last patch of each release that has a table.
+    pub fn newest_first() -> impl Iterator<Item = Chosen> {
+        let last = |minor| GoVersion { release: Some(Release::new(minor, u16::MAX)), ..GoVersion::parse("") };
+        FILES.iter().rev().filter_map(move |(minor, _)| Chosen::of(&last(*minor)).ok())
+    }
+
     /// A structure and how well it is known.
     pub fn structure(&self, name: &str, arch: Arch) -> Option<(&TableStruct, Provenance)> {
         let found = self.table.structure(name, self.patch, arch)?;

@@ -1,0 +1,225 @@
+//! Programs that nobody here wrote, stripped as their makers ship them, started as a user would and
+//! given some traffic: each goroutine has a complete stack and a known reason to wait, and where the
+//! program serves its own dump, each one that is in it before and after is the same, byte for byte.
+
+mod support;
+
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use support::crashed::parked;
+use support::{Tally, allgs_ok, blocks, compare, tally_all};
+
+/// Longest wait for a program to listen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A program and what is done with it. `PORT`, `PEER` and `HOME` in `args` are replaced.
+struct Program {
+    name: &'static str,
+    /// Below the folder of `setup.sh programs`.
+    path: &'static str,
+    args: &'static [&'static str],
+    /// What is asked of it before it is looked at.
+    asked: &'static [&'static str],
+    /// Path of its own dump.
+    dump: Option<&'static str>,
+}
+
+const DUMP: Option<&str> = Some("/debug/pprof/goroutine?debug=2");
+
+const PROGRAMS: &[Program] = &[
+    Program {
+        name: "caddy",
+        path: "debian/usr/bin/caddy",
+        // Its configuration says where it listens.
+        args: &["run", "--config", "HOME/caddy.json"],
+        asked: &["/config/", "/metrics", "/nothing"],
+        dump: DUMP,
+    },
+    Program {
+        name: "etcd",
+        path: "debian/usr/bin/etcd",
+        args: &[
+            "--data-dir=HOME/data",
+            "--enable-pprof",
+            "--listen-client-urls=http://127.0.0.1:PORT",
+            "--advertise-client-urls=http://127.0.0.1:PORT",
+            "--listen-peer-urls=http://127.0.0.1:PEER",
+        ],
+        asked: &["/health", "/version", "/metrics"],
+        dump: DUMP,
+    },
+    Program {
+        name: "node-exporter",
+        path: "debian/usr/bin/prometheus-node-exporter",
+        args: &["--web.listen-address=127.0.0.1:PORT"],
+        asked: &["/metrics", "/", "/metrics"],
+        dump: DUMP,
+    },
+    Program {
+        name: "rclone",
+        path: "debian/usr/bin/rclone",
+        args: &["rcd", "--rc-no-auth", "--rc-addr=127.0.0.1:PORT"],
+        asked: &["/", "/core/stats"],
+        dump: DUMP,
+    },
+    Program {
+        name: "syncthing",
+        path: "debian/usr/bin/syncthing",
+        args: &["serve", "--no-browser", "--no-restart", "--home=HOME", "--gui-address=127.0.0.1:PORT"],
+        asked: &["/", "/rest/noauth/health"],
+        dump: None,
+    },
+    Program {
+        name: "esbuild",
+        path: "esbuild/bin/esbuild",
+        args: &["--serve=127.0.0.1:PORT", "--servedir=HOME"],
+        asked: &["/", "/nothing"],
+        dump: None,
+    },
+    Program {
+        name: "hugo",
+        path: "hugo/hugo/binaries/hugo",
+        args: &["server", "--source=HOME", "--bind=127.0.0.1", "--port=PORT"],
+        asked: &["/", "/nothing"],
+        dump: None,
+    },
+    Program {
+        name: "tsgo",
+        path: "tsgo/lib/tsgo",
+        // It talks over its stdin, which stays open.
+        args: &["--lsp", "--stdio"],
+        asked: &[],
+        dump: None,
+    },
+];
+
+/// A program that runs until this is dropped.
+struct Running {
+    child: Child,
+    port: u16,
+    _home: tempfile::TempDir,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
+}
+
+/// Starts a program and waits until it listens; `None` if it is not there.
+fn start(program: &Program) -> Option<Running> {
+    let kept = PathBuf::from(std::env::var_os("ALLGS_CACHE").expect("started by setup.sh run"));
+    let path = kept.join("programs").join(program.path);
+    if !path.is_file() {
+        println!("{}: 1 skipped: setup.sh programs could not get it here", program.name);
+        return None;
+    }
+    let home = support::folder();
+    let (port, peer) = (free_port(), free_port());
+    let config = format!("{{\"admin\":{{\"listen\":\"127.0.0.1:{port}\"}}}}");
+    std::fs::write(home.path().join("caddy.json"), config).expect("configuration");
+    std::fs::write(home.path().join("hugo.toml"), "title = \"x\"\n").expect("configuration");
+    let place = |arg: &&str| {
+        let home = home.path().to_str().expect("a path of text");
+        arg.replace("PORT", &port.to_string()).replace("PEER", &peer.to_string()).replace("HOME", home)
+    };
+    let child = Command::new(path)
+        .args(program.args.iter().map(place))
+        .env("HOME", home.path())
+        .current_dir(home.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect(program.name);
+    let mut running = Running { child, port, _home: home };
+    if !program.asked.is_empty() {
+        running.wait_until_it_listens(program.name);
+    } else {
+        running.greet();
+    }
+    Some(running)
+}
+
+impl Running {
+    fn wait_until_it_listens(&mut self, name: &str) {
+        let begin = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(self.child.try_wait().expect("wait").is_none(), "{name} ended");
+            assert!(begin.elapsed() < PATIENCE, "{name} does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Begins a conversation of the language server protocol and waits for the answer.
+    fn greet(&mut self) {
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"processId":null,"rootUri":null,"capabilities":{}}}"#;
+        let stdin = self.child.stdin.as_mut().expect("stdin");
+        write!(stdin, "Content-Length: {}\r\n\r\n{body}", body.len()).expect("it reads");
+    }
+
+    /// What it answers to a GET; "" if it answers nothing.
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\n\r\n", self.port).expect("it reads");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+    }
+}
+
+/// What every goroutine of a real program must have.
+fn whole(name: &str, document: &Value) -> usize {
+    let goroutines = document["goroutines"].as_array().expect("goroutines");
+    for g in goroutines {
+        let known = |text: &Value| text.as_str().is_none_or(|text| !text.contains("unknown"));
+        assert!(known(&g["status"]) && known(&g["wait_reason"]), "{name}: {g:#}");
+        assert_eq!(g["stack_end"], "complete", "{name}: {g:#}");
+        assert!(g["frames"].as_array().is_some_and(|frames| !frames.is_empty()), "{name}: {g:#}");
+    }
+    goroutines.len()
+}
+
+fn judge(program: &Program) -> Tally {
+    let Some(running) = start(program) else { return Tally::default() };
+    for path in program.asked {
+        running.get(path);
+    }
+    let pid = running.child.id().to_string();
+    let text = allgs_ok(&["dump", "--all", "--format", "json", &pid]);
+    let seen = whole(program.name, &serde_json::from_str(&text).expect("JSON"));
+    let mut tally = Tally { compared: seen, equal: seen };
+    if let Some(dump) = program.dump {
+        let before = running.get(dump);
+        let got = allgs_ok(&["dump", "--format", "go", &pid]);
+        let after = blocks(&running.get(dump));
+        // What is in both and the same did not move in between.
+        let stood = |block: &str| parked(block) && after.iter().any(|(_, other)| other == block);
+        let own = compare(program.name, &before, &got, stood);
+        assert!(own.compared > 0, "{}: nothing stood still in\n{before}", program.name);
+        println!("{}: of its own dump compared: {}, equal: {}", program.name, own.compared, own.equal);
+        tally.add(own);
+    }
+    let info: Value = serde_json::from_str(&allgs_ok(&["info", "--format", "json", &pid])).expect("JSON");
+    println!("{}: {}, {seen} goroutines, all complete", program.name, info["target"]["go_version"]);
+    tally
+}
+
+#[test]
+fn real_programs_show_every_goroutine_whole() {
+    let tally = tally_all(PROGRAMS, judge);
+    println!("real programs: compared: {}, equal: {}", tally.compared, tally.equal);
+    assert_eq!(tally.compared, tally.equal);
+    assert!(tally.compared > 100, "hardly a program could be started");
+}
