@@ -2,6 +2,7 @@
 // wake it, who waits in a circle.
 //
 //	why FOLDER CASE...   runs these cases, or all
+//	why FOLDER abort     runs all and dies, to leave a core
 //
 // When all are parked it prints one line for each goroutine of a case,
 //
@@ -18,8 +19,10 @@ import (
 	"runtime/debug"
 	"sort"
 	"strings"
+	"syscall"
 	"time"
 
+	"example.com/testprogs/internal/raw"
 	"example.com/testprogs/internal/ready"
 )
 
@@ -32,7 +35,9 @@ func main() {
 	debug.SetGCPercent(-1)
 	runtime.GOMAXPROCS(4)
 	names := os.Args[2:]
-	if len(names) == 0 {
+	die := len(names) == 1 && names[0] == "abort"
+	if len(names) == 0 || die {
+		names = nil
 		for name := range cases {
 			if !alone[name] {
 				names = append(names, name)
@@ -52,6 +57,10 @@ func main() {
 	}
 	t.settle()
 	t.print()
+	if die {
+		raw.SetDefault(syscall.SIGABRT)
+		raw.Raise(syscall.SIGABRT)
+	}
 	p := ready.Program{Greeting: fmt.Sprintf("cases=%d", len(names))}
 	p.Ready()
 	p.Serve()
