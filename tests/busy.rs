@@ -1,5 +1,5 @@
 //! A healthy, busy server, looked at again and again: nothing in it is stuck for long, so `why` must not
-//! say so. `ALLGS_SNAPSHOTS` says how often (40 times unless it is set).
+//! say so. `ALLGS_SNAPSHOTS` says how often (12 times unless it is set).
 
 mod support;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use support::{Target, allgs_ok, build};
 
 fn snapshots() -> usize {
-    std::env::var("ALLGS_SNAPSHOTS").ok().and_then(|n| n.parse().ok()).unwrap_or(40)
+    std::env::var("ALLGS_SNAPSHOTS").ok().and_then(|n| n.parse().ok()).unwrap_or(12)
 }
 
 /// Situations that must not be there.

@@ -137,6 +137,13 @@ fn judge(line: &str, goroutines: &BTreeMap<u64, &Value>, dead: &BTreeSet<u64>) -
     // Where a timer is the wait itself, the deadline says so.
     let itself = ["sleep", "timer", "io", "select"].contains(&waits);
     let timer_found = !by_time || itself || names_time(goroutine);
+    if blocked["kind"] == "coroutine" && name.ends_with(".caller") {
+        let sure =
+            blocked["wakers"].as_array().is_some_and(|all| all.iter().all(|w| w["trust"] == "certain"));
+        if !sure {
+            score.wrong.push(format!("{name}: the other side is known for certain, not as {blocked}"));
+        }
+    }
     if objects_found && waker_found && circle_found && timer_found {
         score.found += 1;
     } else {
@@ -310,4 +317,30 @@ fn code_of_arm64_is_read_ahead_too() {
     if !scores.is_empty() {
         conclude(scores);
     }
+}
+
+/// A goroutine that computes without an end where it can't be interrupted, and one that wants to stop
+/// the world meanwhile.
+#[test]
+fn who_keeps_the_world_from_stopping_is_named() {
+    let program = build("1.27.4", "default", "why");
+    let mut target = Target::start(&program, &["self"], &[("GODEBUG", "asyncpreemptoff=1")]);
+    target.send("stop");
+    let line = target.wait_for("STOPPING ");
+    let number = |key: &str| -> u64 {
+        let word = line.split(' ').find_map(|word| word.strip_prefix(key)).expect("a fact");
+        word.parse().expect("a number")
+    };
+    let (spins, stops) = (number("spins="), number("stops="));
+    let mut seen = Value::Null;
+    for _ in 0..300 {
+        let report = report(&[&target.pid().to_string()]);
+        let goroutines = by_id(&report);
+        seen = goroutines[&stops]["blocked_on"].clone();
+        if seen["kind"] == "stop_the_world" && !named(goroutines[&stops]).is_empty() {
+            assert_eq!(named(goroutines[&stops]), BTreeSet::from([spins]), "{seen}");
+            return;
+        }
+    }
+    panic!("nobody is named who keeps the world from stopping: {seen}");
 }

@@ -1,7 +1,7 @@
 //! Analysis: who could wake a goroutine, by what the code of all goroutines will still do
 //! ([`super::ahead`]).
 
-use super::ahead::{self, Ahead, Event, Kind, Machine, Taking, Watched};
+use super::ahead::{self, Ahead, Event, Kind, Machine, Outlook, Taking, Watched};
 use super::blocked::{Blocked, Inputs, Object, ObjectKind, Operation, Want};
 use super::wakers::{Agent, Trust, Waker, Waking};
 use crate::addr::Addr;
@@ -11,6 +11,7 @@ use crate::runtime::{Consistency, G, Status};
 use crate::unwind::Walk;
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Goroutines with the same stack whose code is followed; of more it is said that they were not.
 const PER_STACK: u32 = 500;
@@ -62,35 +63,47 @@ impl ByCode {
         let (followed, skipped) = chosen(inputs);
         let statics = inputs.image.memory(&inputs.snapshot.memory);
         let machine = || Machine::new(inputs.image, &statics, &watched);
-        let mut events: Vec<Found> = followed
-            .par_iter()
-            .map_init(machine, |machine, index| follow(machine, inputs, blocked, &watched, *index))
-            .flatten_iter()
-            .collect();
+        let (spent, left_out) = (AtomicU64::new(0), AtomicU64::new(skipped));
+        let one = |machine: &mut Machine<'_>, index: &u32| {
+            if spent.load(Ordering::Relaxed) > FOR_ALL {
+                left_out.fetch_add(1, Ordering::Relaxed);
+                return Vec::new();
+            }
+            let (found, cost) = follow(machine, inputs, blocked, &watched, *index);
+            spent.fetch_add(cost.into(), Ordering::Relaxed);
+            found
+        };
+        let mut events: Vec<Found> =
+            followed.par_iter().with_max_len(16).map_init(machine, one).flatten_iter().collect();
         events.extend(of_timers(&mut machine(), inputs, blocked));
         let mut found: FxHashMap<_, Vec<_>> = FxHashMap::default();
         for one in events {
             found.entry((one.event.object.at, one.event.object.kind)).or_default().push(one);
         }
-        ByCode { found, skipped }
+        ByCode { found, skipped: left_out.into_inner() }
     }
 }
 
-/// The goroutines whose code is followed, and how many are not.
+/// Instructions that are run for all goroutines together: about a second's worth.
+const FOR_ALL: u64 = 20_000_000;
+
+/// The goroutines whose code is followed, of each stack one before the second of any; and how many are
+/// not.
 fn chosen(inputs: &Inputs<'_>) -> (Vec<u32>, u64) {
     let mut seen: FxHashMap<u32, u32> = FxHashMap::default();
     let mut skipped = 0;
     let mut chosen = Vec::new();
-    for (index, stack) in inputs.stacks.of.iter().enumerate() {
+    for (index, stack) in (0u32..).zip(&inputs.stacks.of) {
         let count = seen.entry(*stack).or_default();
-        *count += 1;
-        if *count <= PER_STACK {
-            chosen.extend(u32::try_from(index).ok());
+        if *count < PER_STACK {
+            chosen.push((*count, index));
         } else {
             skipped += 1;
         }
+        *count += 1;
     }
-    (chosen, skipped)
+    chosen.sort_unstable();
+    (chosen.into_iter().map(|(_, index)| index).collect(), skipped)
 }
 
 fn follow(
@@ -99,23 +112,23 @@ fn follow(
     blocked: &Blocked,
     watched: &Watched,
     index: u32,
-) -> Vec<Found> {
-    let Some(g) = inputs.g(index as usize) else { return Vec::new() };
+) -> (Vec<Found>, u32) {
+    let Some(g) = inputs.g(index as usize) else { return Default::default() };
     if matches!(g.status, Status::Dead | Status::Idle | Status::Copystack) || g.system {
-        return Vec::new();
+        return Default::default();
     }
     let memory = &inputs.snapshot.memory;
     let walk = inputs.unwinder.walk(g);
     let taking = taking(memory, blocked, index);
     let sure = is_told_by_frames(inputs, blocked, index, g, &walk, taking.is_some());
-    let all = ahead::ahead(machine, inputs.image, memory, g, &walk, taking, watched);
+    let Outlook { all, spent } = ahead::ahead(machine, inputs.image, memory, g, &walk, taking, watched);
     let found = |Ahead { event, firm }: Ahead| Found {
         agent: Agent::Goroutine(index),
         trust: if sure && firm { Trust::Likely } else { Trust::Possible },
         because: because(inputs.image, memory, &event, firm),
         event,
     };
-    all.into_iter().map(found).collect()
+    (all.into_iter().map(found).collect(), spent)
 }
 
 /// Whether a goroutine's frames tell what it has: not when they are of another instant than the rest,

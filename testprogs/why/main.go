@@ -3,6 +3,7 @@
 //
 //	why FOLDER CASE...   runs these cases, or all
 //	why FOLDER abort     runs all and dies, to leave a core
+//	stop                 on stdin: see stopTheWorld
 //
 // When all are parked it prints one line for each goroutine of a case,
 //
@@ -61,7 +62,10 @@ func main() {
 		raw.SetDefault(syscall.SIGABRT)
 		raw.Raise(syscall.SIGABRT)
 	}
-	p := ready.Program{Greeting: fmt.Sprintf("cases=%d", len(names))}
+	p := ready.Program{Greeting: fmt.Sprintf("cases=%d", len(names)), Line: func(string) string {
+		stopTheWorld()
+		return ""
+	}}
 	p.Ready()
 	p.Serve()
 }

@@ -1,6 +1,7 @@
 //! Analysis, ahead: one x86-64 instruction. What is not modelled makes its results unknown, never
 //! wrong; which registers and memory it writes is asked of the decoder.
 
+use super::code::Leads;
 use super::flow::{Flow, Swap, Touch};
 use super::value::{Flags, State, Value, View, truncate};
 use iced_x86::{
@@ -150,6 +151,19 @@ pub fn step(
         FlowControl::IndirectBranch => indirect(ins, state, view),
         FlowControl::Return => Flow::Return,
         _ => Flow::Stop,
+    }
+}
+
+/// Where an instruction leads, without running it. Jump tables stay in their function.
+pub fn leads(ins: &Instruction) -> Leads {
+    let swaps = ins.mnemonic() == Mnemonic::Xchg && ins.op_kind(0) == OpKind::Memory;
+    match ins.flow_control() {
+        FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch | FlowControl::Call => {
+            Leads::To(ins.near_branch_target())
+        }
+        FlowControl::IndirectCall => Leads::Anywhere,
+        _ if ins.has_lock_prefix() || swaps => Leads::Anywhere,
+        _ => Leads::Nowhere,
     }
 }
 

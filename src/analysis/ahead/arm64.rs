@@ -3,6 +3,7 @@
 
 mod memory;
 
+use super::code::Leads;
 use super::flow::{Flow, Swap, Touch};
 use super::value::{Flags, State, Value, View};
 
@@ -99,6 +100,19 @@ pub fn step(
         _ => return Flow::Stop,
     }
     Flow::Next
+}
+
+/// Where an instruction leads, without running it. Jump tables stay in their function.
+pub fn leads(word: u32, pc: u64) -> Leads {
+    let word = Word(word);
+    if word.is(0x7c00_0000, 0x1400_0000) {
+        return Leads::To(pc.wrapping_add(word.signed(0, 26, 4)));
+    }
+    // BLR; exclusive, compare-and-swap; LDADD and its like.
+    let open = word.is(0xffff_fc1f, 0xd63f_0000)
+        || word.is(0x3f00_0000, 0x0800_0000) && !word.is(0x3fe0_0000, 0x08c0_0000)
+        || word.is(0x3b20_0c00, 0x3820_0000);
+    if open { Leads::Anywhere } else { Leads::Nowhere }
 }
 
 /// Numbers in the instruction.

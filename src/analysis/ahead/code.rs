@@ -21,7 +21,19 @@ pub struct Code {
     pub end: u64,
     /// Whether it has open-coded defers.
     pub open_coded: bool,
+    /// What it leads to.
+    pub reach: Reach,
     instructions: Instructions,
+}
+
+/// What a function leads to, as far as its code shows without running it.
+#[derive(Default, Debug)]
+pub struct Reach {
+    /// Functions that it calls or jumps to.
+    pub calls: Vec<u64>,
+    /// Whether it may do more than is in those: by an atomic operation, or by a call of something that
+    /// only the run tells.
+    pub open: bool,
 }
 
 enum Instructions {
@@ -55,7 +67,8 @@ impl Code {
             }
         };
         let open_coded = func.funcdata(funcdata::OPEN_CODED_DEFER_INFO).is_some();
-        Some(Code { entry: func.entry().get(), end: func.end().get(), open_coded, instructions })
+        let reach = instructions.reach(func.entry().get(), func.end().get());
+        Some(Code { entry: func.entry().get(), end: func.end().get(), open_coded, reach, instructions })
     }
 
     /// The number of the instruction at an address, if one is there.
@@ -99,6 +112,39 @@ impl Code {
             Instructions::Arm64(_) => state.set(arm64::LINK, Value::known(back_to)),
         }
     }
+}
+
+impl Instructions {
+    fn reach(&self, entry: u64, end: u64) -> Reach {
+        let mut reach = Reach::default();
+        let mut note = |leads: Leads| match leads {
+            Leads::Nowhere => {}
+            Leads::To(target) if (entry..end).contains(&target) => {}
+            Leads::To(target) => reach.calls.push(target),
+            Leads::Anywhere => reach.open = true,
+        };
+        match self {
+            Instructions::Amd64 { all, .. } => all.iter().for_each(|ins| note(amd64::leads(ins))),
+            Instructions::Arm64(words) => {
+                (0u64..)
+                    .zip(words)
+                    .for_each(|(n, word)| note(arm64::leads(*word, entry.wrapping_add(4 * n))));
+            }
+        }
+        reach.calls.sort_unstable();
+        reach.calls.dedup();
+        reach
+    }
+}
+
+/// Where one instruction leads out of the straight way.
+pub enum Leads {
+    /// Nowhere.
+    Nowhere,
+    /// To an address.
+    To(u64),
+    /// To what is not known, or it changes a word atomically.
+    Anywhere,
 }
 
 fn amd64(bytes: &[u8], entry: Addr) -> Instructions {

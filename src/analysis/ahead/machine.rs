@@ -4,7 +4,7 @@
 use super::code::{Code, Step};
 use super::convention::Convention;
 use super::flow::{Flow, Swap, Touch};
-use super::operation::{Callee, callee};
+use super::operation::{Callee, acts, callee};
 use super::value::{Flags, Gate, Release, State, Value, View};
 use super::{Event, Object, Operation, Watched};
 use crate::addr::Addr;
@@ -22,7 +22,19 @@ const DEPTH: usize = 7;
 const STATES: usize = 4;
 
 /// Instructions of one frame.
-const PER_FRAME: u32 = 40_000;
+const PER_FRAME: u32 = 4_000;
+
+/// Instructions of one goroutine: most are done after a few hundred. The innermost frames come first.
+const PER_GOROUTINE: u32 = 8_000;
+
+/// A call is followed with this part of what is left at most: what comes after it matters as well.
+const PART_OF_CALL: u32 = 4;
+
+/// Functions up to this length, in bytes, are followed for what they return.
+const SMALL: u64 = 256;
+
+/// Calls into each other that are searched for something that matters.
+const SEARCHED: usize = 12;
 
 /// Targets taken from one jump table.
 const MOST_TARGETS: u64 = 512;
@@ -44,8 +56,12 @@ pub struct Machine<'a> {
     code: FxHashMap<Addr, Option<Arc<Code>>>,
     info: InstructionInfoFactory,
     events: Vec<Event>,
+    /// Instructions that may still be run: of this frame, and of the goroutine.
     left: u32,
+    left_of_all: u32,
     deferred: bool,
+    /// Functions of which it is known whether they lead to anything that matters.
+    idle: FxHashMap<Addr, bool>,
 }
 
 struct Toucher<'w, 'e> {
@@ -110,26 +126,47 @@ impl<'a> Machine<'a> {
             info: InstructionInfoFactory::new(),
             events: Vec::new(),
             left: 0,
+            left_of_all: PER_GOROUTINE,
             deferred: false,
+            idle: FxHashMap::default(),
         }
     }
 
-    /// Takes the events found so far.
+    /// Instructions run since the last goroutine began.
+    pub fn spent(&self) -> u32 {
+        PER_GOROUTINE.saturating_sub(self.left_of_all)
+    }
+
+    /// Takes the events found so far; the next goroutine begins.
     pub fn take_events(&mut self) -> Vec<Event> {
+        self.left_of_all = PER_GOROUTINE;
         std::mem::take(&mut self.events)
+    }
+
+    /// Gives a frame its share.
+    fn begin(&mut self) -> u32 {
+        let share = PER_FRAME.min(self.left_of_all);
+        self.left = share;
+        share
+    }
+
+    fn end(&mut self, share: u32) {
+        self.left_of_all = self.left_of_all.saturating_sub(share.saturating_sub(self.left));
     }
 
     /// Runs one frame from `pc` to its returns; the states there, joined to at most `STATES`. None
     /// when no return is reached.
     pub fn frame(&mut self, pc: Addr, starts: Vec<State>, frame: &Frame<'_>) -> Vec<State> {
-        self.left = PER_FRAME;
+        let share = self.begin();
         self.deferred = false;
-        self.function(pc.get(), starts, frame, 0)
+        let ends = self.function(pc.get(), starts, frame, 0);
+        self.end(share);
+        ends
     }
 
     /// Runs the pending deferred calls of a frame on their own.
     pub fn deferred(&mut self, closures: &[u64], state: State, frame: &Frame<'_>) -> State {
-        self.left = PER_FRAME;
+        let share = self.begin();
         self.deferred = true;
         let mut state = state;
         for closure in closures {
@@ -138,6 +175,7 @@ impl<'a> Machine<'a> {
             }
         }
         self.deferred = false;
+        self.end(share);
         state
     }
 
@@ -372,16 +410,60 @@ impl<'a> Machine<'a> {
                 state.forget(&self.convention.kept());
                 self.tried(object, state)
             }
-            Callee::Follow if depth < DEPTH && func.entry().get() == target => {
-                let mut ends = self.function(target, vec![state], frame, depth + 1);
-                ends.iter_mut().for_each(|end| end.pushed.clear());
-                ends
+            Callee::Follow if depth < DEPTH && func.entry().get() == target && self.matters(&func) => {
+                self.follow(target, state, frame, depth)
             }
             Callee::Follow => {
                 state.forget(&self.convention.kept());
                 vec![state]
             }
         }
+    }
+
+    /// Runs the code of a callee with a part of what is left. Where that does not do, the callee is taken
+    /// as one that nothing is known of.
+    fn follow(&mut self, target: u64, mut state: State, frame: &Frame<'_>, depth: usize) -> Vec<State> {
+        let before = self.left;
+        let share = before / PART_OF_CALL;
+        self.left = share;
+        let mut ends = self.function(target, vec![state.clone()], frame, depth + 1);
+        let cut = self.left == 0;
+        self.left = before.saturating_sub(share.saturating_sub(self.left));
+        if ends.is_empty() && cut {
+            state.forget(&self.convention.kept());
+            return vec![state];
+        }
+        ends.iter_mut().for_each(|end| end.pushed.clear());
+        ends
+    }
+
+    /// Whether a function is worth following: for what it returns, when it is small, or for what it
+    /// leads to.
+    fn matters(&mut self, func: &Func<'_>) -> bool {
+        func.end().above(func.entry()).is_none_or(|len| len <= SMALL) || !self.is_idle(func, SEARCHED)
+    }
+
+    /// Whether a function leads to nothing that matters, as far as that can be seen.
+    fn is_idle(&mut self, func: &Func<'_>, depth: usize) -> bool {
+        if let Some(known) = self.idle.get(&func.entry()) {
+            return *known;
+        }
+        let Some(code) = self.code_of(func).filter(|code| !code.reach.open && depth > 0) else {
+            self.idle.insert(func.entry(), false);
+            return false;
+        };
+        // Whoever calls himself is followed.
+        self.idle.insert(func.entry(), false);
+        let image = self.image;
+        let idle = code.reach.calls.iter().all(|target| {
+            let callee = image.modules.find(Addr::new(*target));
+            callee.is_none_or(|callee| match acts(callee.name()) {
+                Some(acts) => !acts,
+                None => self.is_idle(&callee, depth - 1),
+            })
+        });
+        self.idle.insert(func.entry(), idle);
+        idle
     }
 
     /// The register of a call's first result.

@@ -168,8 +168,16 @@ const MOST_FRAMES: usize = 200;
 /// Packages whose innermost frames are the wait itself.
 const WAITS: [&str; 5] = ["runtime.", "internal/runtime/", "sync.", "internal/sync.", "time.Sleep"];
 
-/// What is ahead of `g`, whose stack is `walk`: each operation on a watched object once, in the order
-/// in which it was found. `memory` is that of the instant.
+/// What is ahead of one goroutine.
+#[derive(Default, Debug)]
+pub struct Outlook {
+    /// Each operation on a watched object once, in the order in which it was found.
+    pub all: Vec<Ahead>,
+    /// Instructions that were run for it.
+    pub spent: u32,
+}
+
+/// What is ahead of `g`, whose stack is `walk`. `memory` is that of the instant.
 pub fn ahead(
     machine: &mut Machine<'_>,
     image: &Image,
@@ -178,7 +186,7 @@ pub fn ahead(
     walk: &Walk,
     taking: Option<Taking>,
     watched: &Watched,
-) -> Vec<Ahead> {
+) -> Outlook {
     let frames = user_frames(image, walk);
     let pending = defers::pending(image, memory, g, walk);
     let mut state = innermost(image, g, frames.first());
@@ -204,7 +212,8 @@ pub fn ahead(
         let all: Vec<u64> = closures.iter().map(|c| c.closure).collect();
         states = vec![machine.deferred(&all, start, &frame)];
     }
-    each_once(machine.take_events())
+    let spent = machine.spent();
+    Outlook { all: each_once(machine.take_events()), spent }
 }
 
 /// What a timer's function, the func value at `closure`, does when the timer fires.

@@ -46,6 +46,30 @@ const NEVER: [&str; 12] = [
     "sync.fatal",
 ];
 
+/// Whether a call of the function `name` does anything that matters, where the name tells.
+pub fn acts(name: &str) -> Option<bool> {
+    const ACT: [&str; 7] = [
+        "runtime.deferproc",
+        "runtime.deferreturn",
+        "runtime.selectgo",
+        "runtime.selectnb",
+        "runtime.chansend",
+        "runtime.chanrecv",
+        "runtime.closechan",
+    ];
+    let starts = |all: &[&str]| all.iter().any(|prefix| name.starts_with(prefix));
+    if starts(&ACT) {
+        return Some(true);
+    }
+    let stripped = name.strip_prefix("internal/").unwrap_or(name);
+    let known = known(stripped, Value::known(0), Value::UNKNOWN).is_some_and(|does| !does.is_empty());
+    let tries = attempt(stripped, Value::UNKNOWN, Value::known(0)).is_some();
+    if known || tries || name == "sync.(*WaitGroup).Add" {
+        return Some(true);
+    }
+    (starts(&OPAQUE) || starts(&NEVER)).then_some(false)
+}
+
 /// What a call of the function `name` does, given the registers at the call.
 pub fn callee(name: &str, convention: &Convention, state: &State, view: &View<'_>) -> Callee {
     if NEVER.iter().any(|prefix| name.starts_with(prefix)) {
