@@ -270,7 +270,7 @@ fn whoever_is_named_could_wake_and_hardly_anybody_is_missed() {
 }
 
 /// Cases that run in a process of their own, because they are large or noisy.
-const ALONE: [&[&str]; 7] = [
+const ALONE: [&[&str]; 8] = [
     &["ring300"],
     &["many"],
     &["spinner"],
@@ -278,6 +278,7 @@ const ALONE: [&[&str]; 7] = [
     &["trygosched"],
     &["tryreader", "trywriter"],
     &["casspinner", "lockspinners"],
+    &["trycircle"],
 ];
 
 #[test]
@@ -317,6 +318,34 @@ fn code_of_arm64_is_read_ahead_too() {
     if !scores.is_empty() {
         conclude(scores);
     }
+}
+
+/// Situations of a report of one kind.
+fn situations<'r>(report: &'r Value, kind: &str) -> Vec<&'r Value> {
+    let all = report["situations"].as_array().expect("situations");
+    all.iter().filter(|s| s["kind"] == kind).collect()
+}
+
+#[test]
+fn a_ring_of_300_is_one_deadlock_and_2000_behind_one_are_one_line() {
+    let program = build("1.27.4", "s", "why");
+    let target = Target::start(&program, &["ring300"], &[]);
+    let pid = target.pid().to_string();
+    let found = report(&[&pid]);
+    let [ring] = situations(&found, "deadlock")[..] else { panic!("one deadlock: {}", found["situations"]) };
+    let members = ring["goroutines"].as_array().map(Vec::len);
+    assert_eq!((ring["count"].as_u64(), members), (Some(300), Some(300)), "{ring}");
+    assert_eq!(ring["trust"], "likely");
+
+    let target = Target::start(&program, &["many"], &[]);
+    let pid = target.pid().to_string();
+    let found = report(&[&pid]);
+    let [queue] = situations(&found, "waits_behind")[..] else { panic!("{}", found["situations"]) };
+    assert_eq!(queue["count"], 2000);
+    let text = allgs_ok(&["why", "-q", &pid]);
+    let lines = text.lines().filter(|line| line.contains("2000 goroutines wait behind goroutine "));
+    assert_eq!(lines.count(), 1, "{text}");
+    assert!(situations(&found, "deadlock").is_empty());
 }
 
 /// A goroutine that computes without an end where it can't be interrupted, and one that wants to stop

@@ -17,6 +17,7 @@ func init() {
 		"trywriter":    tryWriter,
 		"casspinner":   casSpinner,
 		"lockspinners": lockSpinners,
+		"trycircle":    tryCircle,
 	} {
 		add(name, start)
 		alone[name] = true
@@ -169,6 +170,38 @@ func lockSpinners(t *teller) {
 		})
 	}
 	waiter(t, leaked)
+}
+
+// tryCircle: two locks taken in opposite order, while a third goroutine tries one of them.
+func tryCircle(t *teller) {
+	s := &accounts{}
+	var both sync.WaitGroup
+	both.Add(2)
+	t.start(func(say func(fact)) {
+		s.a.Lock()
+		both.Done()
+		both.Wait()
+		say(fact{name: "left", waits: "mutex", objects: on(&s.b), wakers: []string{"right"}, deadlock: true})
+		s.b.Lock()
+		s.b.Unlock()
+		s.a.Unlock()
+	})
+	t.start(func(say func(fact)) {
+		s.b.Lock()
+		both.Done()
+		both.Wait()
+		say(fact{name: "right", waits: "mutex", objects: on(&s.a), wakers: []string{"left"}, deadlock: true})
+		s.a.Lock()
+		s.a.Unlock()
+		s.b.Unlock()
+	})
+	both.Wait()
+	t.start(func(say func(fact)) {
+		spinning(say, "tries")
+		for !s.a.TryLock() {
+		}
+		s.a.Unlock()
+	})
 }
 
 //go:noinline
