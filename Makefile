@@ -1,13 +1,14 @@
 # The tests need Go releases, compilers and gdb: testprogs/setup.sh gets them.
 SETUP := testprogs/setup.sh
 
-.PHONY: help test product demo layouts bench bench-core arm64-kernel
+.PHONY: help test product demo layouts bench bench-core bench-why arm64-kernel
 
 help:
 	@echo "make test   get what the tests need (Go releases, Debian packages), run all tests"
 	@echo "make product  all tests on all releases and kinds of builds: hours on a cold cache"
 	@echo "make demo   build allgs, start a small stuck Go service, look into it"
 	@echo "make bench  race allgs against a plain bulk copy of the same memory"
+	@echo "make bench-why  what why costs over list, with 100,000 goroutines behind one lock"
 	@echo "make arm64-kernel  compare cores that a real arm64 kernel writes in an emulated machine"
 	@echo "make layouts  measure the layout tables of all Go releases anew"
 	@echo ".ci/run     what CI runs: format, lints, documentation, make test"
@@ -55,3 +56,8 @@ arm64-kernel:
 	$(SETUP) arm64-kernel
 	$(SETUP) run testprogs/arm64-kernel.sh $(CURDIR)/.cache/arm64-cores
 	ALLGS_ARM64_KERNEL=$(CURDIR)/.cache/arm64-cores $(SETUP) run cargo test --locked --test arm64 kernel -- --show-output
+
+bench-why:
+	$(SETUP) go
+	cargo build --locked --release --bins
+	$(SETUP) run benches/why.sh target/release/allgs

@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use support::{Target, allgs, allgs_ok, blocks, build, newest, repo};
 
 fn schema() -> jsonschema::Validator {
@@ -45,6 +45,57 @@ fn documents_fit_the_schema() {
             let errors: Vec<String> = schema.iter_errors(&document).map(|e| e.to_string()).collect();
             assert!(errors.is_empty(), "{name} {args:?}: {errors:#?}");
             assert!(goroutines(&document).len() > 100, "{name} {args:?}");
+        }
+    }
+}
+
+/// The schema with nothing allowed that it does not describe: newer documents may hold more, but today's
+/// must not.
+fn closed(schema: &mut Value) {
+    if let Some(object) = schema.as_object_mut() {
+        if object.contains_key("properties") {
+            object.entry("additionalProperties").or_insert(false.into());
+        }
+        object.values_mut().for_each(closed);
+    } else if let Some(list) = schema.as_array_mut() {
+        list.iter_mut().for_each(closed);
+    }
+}
+
+fn closed_schema() -> jsonschema::Validator {
+    let text = std::fs::read_to_string(repo().join("docs/report.schema.json")).expect("the schema");
+    let mut schema = serde_json::from_str(&text).expect("JSON");
+    closed(&mut schema);
+    jsonschema::draft202012::new(&schema).expect("a schema")
+}
+
+/// Nodes of the graph that the document shows.
+fn nodes(document: &Value) -> BTreeSet<String> {
+    let list = document["goroutines"].as_array().expect("goroutines");
+    let objects = list.iter().flat_map(|g| g["blocked_on"]["objects"].as_array().into_iter().flatten());
+    let goroutines = list.iter().map(|g| format!("goroutine {}", g["id"]));
+    goroutines.chain(objects.map(|o| format!("object {}", o["address"]))).collect()
+}
+
+#[test]
+fn why_says_what_the_schema_describes_and_its_edges_lead_somewhere() {
+    let schema = closed_schema();
+    let releases = newest();
+    for release in [releases.first(), releases.last()].into_iter().flatten() {
+        let target = Target::start(&build(release, "s", "why"), &[], &[]);
+        let pid = target.pid().to_string();
+        for more in [&[][..], &["--all"], &["--wait-reason", "select"], &["--limit", "20"], &["1", "2"]] {
+            let document = json(&[&["why", "-q", &pid], more].concat());
+            let errors: Vec<String> = schema.iter_errors(&document).map(|e| e.to_string()).collect();
+            assert!(errors.is_empty(), "{release} {more:?}: {errors:#?}");
+            let nodes = nodes(&document);
+            let edges = document["graph"]["edges"].as_array().expect("edges");
+            for end in edges.iter().flat_map(|edge| [&edge["from"], &edge["to"]]) {
+                let (kind, name) = end.as_object().and_then(|o| o.iter().next()).expect("one of two");
+                assert!(nodes.contains(&format!("{kind} {name}")), "{release} {more:?}: no {kind} {name}");
+            }
+            assert!(more != [""; 0] || edges.len() > 100, "{release}: only {} edges", edges.len());
+            assert!(document["situations"].is_array());
         }
     }
 }

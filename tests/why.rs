@@ -7,7 +7,8 @@ mod support;
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use support::{Target, allgs_ok, build, repo};
+use support::cores;
+use support::{Target, allgs_ok, build, each, newest, repo};
 
 /// What the answers add up to.
 #[derive(Default, Debug)]
@@ -34,9 +35,39 @@ impl Score {
     }
 }
 
-fn report(target: &Target) -> Value {
-    let pid = target.pid().to_string();
-    serde_json::from_str(&allgs_ok(&["why", "-q", "--format", "json", &pid])).expect("JSON")
+/// What is asked: a process, or a core and its executable.
+fn report(args: &[&str]) -> Value {
+    let text = allgs_ok(&[&["why", "-q", "--format", "json"], args].concat());
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// One program to judge: release, kind, and whether gdb's core of the process is asked, too.
+#[derive(Clone, Debug)]
+struct Build {
+    release: String,
+    kind: &'static str,
+    core: bool,
+}
+
+impl Build {
+    fn new(release: &str, kind: &'static str, core: bool) -> Build {
+        Build { release: release.to_owned(), kind, core }
+    }
+
+    fn name(&self) -> String {
+        format!("{} {}", self.release, self.kind)
+    }
+
+    /// The reports of a program that is parked: by how it was asked.
+    fn reports(&self, target: &Target) -> Vec<(&'static str, Value)> {
+        let mut reports = vec![("live", report(&[&target.pid().to_string()]))];
+        if self.core
+            && let Some(core) = cores::gcore(target)
+        {
+            reports.push(("core", report(&[core.arg()])));
+        }
+        reports
+    }
 }
 
 /// Goroutines that are named as likely or certain wakers.
@@ -45,6 +76,12 @@ fn named(goroutine: &Value) -> BTreeSet<u64> {
     let wakers = goroutine["blocked_on"]["wakers"].as_array().unwrap_or(&empty);
     let relied_on = wakers.iter().filter(|w| w["trust"] != "possible");
     relied_on.filter_map(|w| w["goroutine"].as_u64()).collect()
+}
+
+/// Whether time is named as a likely or certain waker.
+fn names_time(goroutine: &Value) -> bool {
+    let wakers = goroutine["blocked_on"]["wakers"].as_array();
+    wakers.is_some_and(|all| all.iter().any(|w| w["by"] == "time" && w["trust"] != "possible"))
 }
 
 /// Goroutines in a deadlock that can be relied on.
@@ -83,6 +120,10 @@ fn judge(line: &str, goroutines: &BTreeMap<u64, &Value>, dead: &BTreeSet<u64>) -
     if !named.is_subset(&declared) {
         score.wrong.push(format!("{name}: {declared:?} may wake it, named: {}", blocked["wakers"]));
     }
+    let by_time = list("wakers").contains(&"time");
+    if names_time(goroutine) && !by_time {
+        score.wrong.push(format!("{name}: no timer wakes it, named: {}", blocked["wakers"]));
+    }
     if dead.contains(&id) && facts["deadlock"] != "true" {
         score.wrong.push(format!("{name}: is in no circle, but is said to be"));
     }
@@ -93,7 +134,17 @@ fn judge(line: &str, goroutines: &BTreeMap<u64, &Value>, dead: &BTreeSet<u64>) -
     let objects_found = list("objects").iter().all(|o| objects.contains(o));
     let waker_found = declared.is_empty() || !named.is_disjoint(&declared);
     let circle_found = facts["deadlock"] != "true" || dead.contains(&id);
-    if objects_found && waker_found && circle_found {
+    // Where a timer is the wait itself, the deadline says so.
+    let itself = ["sleep", "timer", "io", "select"].contains(&waits);
+    let timer_found = !by_time || itself || names_time(goroutine);
+    if blocked["kind"] == "coroutine" && name.ends_with(".caller") {
+        let sure =
+            blocked["wakers"].as_array().is_some_and(|all| all.iter().all(|w| w["trust"] == "certain"));
+        if !sure {
+            score.wrong.push(format!("{name}: the other side is known for certain, not as {blocked}"));
+        }
+    }
+    if objects_found && waker_found && circle_found && timer_found {
         score.found += 1;
     } else {
         score.missing.push(format!("{name}: {line}: {blocked}"));
@@ -101,17 +152,26 @@ fn judge(line: &str, goroutines: &BTreeMap<u64, &Value>, dead: &BTreeSet<u64>) -
     score
 }
 
-fn catalogue(release: &str, kind: &str) -> Score {
-    let target = Target::start(&build(release, kind, "why"), &[], &[]);
-    let truth: Vec<&String> = target.said.iter().filter(|l| l.starts_with("TRUTH ")).collect();
-    assert!(truth.len() > 60, "only {} goroutines say what they do", truth.len());
-    let report = report(&target);
-    let (goroutines, dead) = (by_id(&report), deadlocked(&report));
+fn catalogue(build_of: &Build, cases: &[&str]) -> Score {
+    let target = Target::start(&build(&build_of.release, build_of.kind, "why"), cases, &[]);
+    let mut sum = Score::default();
+    for (how, report) in build_of.reports(&target) {
+        let name = format!("{} {how} why {}", build_of.name(), cases.join(" "));
+        sum.add(judge_all(&name, &target.said, &report));
+    }
+    sum
+}
+
+/// Judges all `TRUTH` lines among those that a program said.
+fn judge_all<S: AsRef<str>>(name: &str, said: &[S], report: &Value) -> Score {
+    let truth: Vec<&str> = said.iter().map(AsRef::as_ref).filter(|l| l.starts_with("TRUTH ")).collect();
+    assert!(!truth.is_empty(), "{name}: no goroutine says what it does");
+    let (goroutines, dead) = (by_id(report), deadlocked(report));
     let mut score = Score::default();
     for line in truth {
         score.add(judge(line, &goroutines, &dead));
     }
-    score.print(&format!("{release} {kind} why"));
+    score.print(name);
     score
 }
 
@@ -126,10 +186,17 @@ fn expected() -> Vec<(String, String)> {
     tables.filter_map(|table| Some((key(table, "function")?, key(table, "waker")?))).collect()
 }
 
-fn wakers(release: &str, kind: &str) -> Score {
-    let target = Target::start(&build(release, kind, "wakers"), &[], &[]);
-    let report = report(&target);
-    let goroutines = by_id(&report);
+fn wakers(build_of: &Build) -> Score {
+    let target = Target::start(&build(&build_of.release, build_of.kind, "wakers"), &[], &[]);
+    let mut sum = Score::default();
+    for (how, report) in build_of.reports(&target) {
+        sum.add(judge_wakers(&format!("{} {how} wakers", build_of.name()), &report));
+    }
+    sum
+}
+
+fn judge_wakers(name: &str, report: &Value) -> Score {
+    let goroutines = by_id(report);
     let running = |function: &str| -> BTreeSet<u64> {
         let quoted = format!("\"function\":\"{function}\"");
         goroutines
@@ -155,19 +222,154 @@ fn wakers(release: &str, kind: &str) -> Score {
             }
         }
     }
-    score.print(&format!("{release} {kind} wakers"));
+    score.print(name);
     score
+}
+
+/// Whether everything is wanted that can be compared.
+fn whole_product() -> bool {
+    std::env::var("ALLGS_PRODUCT").is_ok_and(|value| value == "all")
+}
+
+/// Oldest and newest release, and of the others two, each day the next: all, each as it is and
+/// stripped, with `ALLGS_PRODUCT=all`.
+fn builds() -> Vec<Build> {
+    let releases = newest();
+    if whole_product() {
+        let kinds = |release: &String| ["default", "s"].map(|kind| Build::new(release, kind, true));
+        return releases.iter().flat_map(kinds).collect();
+    }
+    let (Some(first), Some(last)) = (releases.first(), releases.last()) else { panic!("no releases") };
+    let between = releases.get(1..releases.len() - 1).unwrap_or_default();
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
+    let day = usize::try_from(since.as_secs() / 86400).expect("a day");
+    let today = |n: usize| &between[(2 * day + n) % between.len()];
+    vec![
+        Build::new(first, "default", false),
+        Build::new(last, "s", true),
+        Build::new(today(0), "s", false),
+        Build::new(today(1), "default", false),
+    ]
+}
+
+fn conclude(scores: Vec<Score>) {
+    let mut sum = Score::default();
+    scores.into_iter().for_each(|score| sum.add(score));
+    println!("all: found {}, declared {}, wrong {}", sum.found, sum.declared, sum.wrong.len());
+    assert!(sum.wrong.is_empty(), "named wrongly: {:#?}", sum.wrong);
+    assert!(sum.found * 10 >= sum.declared * 9, "found {} of {}", sum.found, sum.declared);
 }
 
 #[test]
 fn whoever_is_named_could_wake_and_hardly_anybody_is_missed() {
+    conclude(each(&builds(), |build| {
+        let mut sum = catalogue(build, &[]);
+        sum.add(wakers(build));
+        sum
+    }));
+}
+
+/// Cases that run in a process of their own, because they are large or noisy.
+const ALONE: [&[&str]; 8] = [
+    &["ring300"],
+    &["many"],
+    &["spinner"],
+    &["trylock", "tryspinner"],
+    &["trygosched"],
+    &["tryreader", "trywriter"],
+    &["casspinner", "lockspinners"],
+    &["trycircle"],
+];
+
+#[test]
+fn who_tries_or_spins_or_is_one_of_very_many_is_told_from_who_has_it() {
+    let builds = builds();
+    let builds = if whole_product() { &builds[..] } else { &builds[..2] };
+    conclude(each(builds, |build| {
+        let mut sum = Score::default();
+        ALONE.iter().for_each(|cases| sum.add(catalogue(build, cases)));
+        sum
+    }));
+}
+
+/// Cores of arm64 programs that user-mode qemu writes.
+fn arm64(build_of: &Build) -> Option<Score> {
     let mut sum = Score::default();
-    for (release, kind) in [("1.18.10", "default"), ("1.24.13", "s"), ("1.27.4", "default"), ("1.27.4", "s")]
-    {
-        sum.add(catalogue(release, kind));
-        sum.add(wakers(release, kind));
+    for program in ["why", "wakers"] {
+        let path = build(&build_of.release, build_of.kind, program);
+        let core = cores::qemu(&path, "abort")?;
+        let report = report(&[core.arg(), "--exe", path.to_str().expect("a path of text")]);
+        let name = format!("{} {program}", build_of.name());
+        sum.add(match program {
+            "why" => judge_all(&name, &core.stdout.lines().collect::<Vec<_>>(), &report),
+            _ => judge_wakers(&name, &report),
+        });
     }
-    println!("all: found {}, declared {}, wrong {}", sum.found, sum.declared, sum.wrong.len());
-    assert!(sum.wrong.is_empty(), "named wrongly: {:#?}", sum.wrong);
-    assert!(sum.found * 10 >= sum.declared * 9, "found {} of {}", sum.found, sum.declared);
+    Some(sum)
+}
+
+#[test]
+fn code_of_arm64_is_read_ahead_too() {
+    let wanted = |release: &str| whole_product() || ["1.18.10", "1.27.4"].contains(&release);
+    let releases = newest().into_iter().filter(|release| wanted(release));
+    let kinds = |release: String| ["arm64", "arm64-s"].map(|kind| Build::new(&release, kind, true));
+    let builds: Vec<Build> = releases.flat_map(kinds).collect();
+    let scores: Vec<Score> = each(&builds, arm64).into_iter().flatten().collect();
+    if !scores.is_empty() {
+        conclude(scores);
+    }
+}
+
+/// Situations of a report of one kind.
+fn situations<'r>(report: &'r Value, kind: &str) -> Vec<&'r Value> {
+    let all = report["situations"].as_array().expect("situations");
+    all.iter().filter(|s| s["kind"] == kind).collect()
+}
+
+#[test]
+fn a_ring_of_300_is_one_deadlock_and_2000_behind_one_are_one_line() {
+    let program = build("1.27.4", "s", "why");
+    let target = Target::start(&program, &["ring300"], &[]);
+    let pid = target.pid().to_string();
+    let found = report(&[&pid]);
+    let [ring] = situations(&found, "deadlock")[..] else { panic!("one deadlock: {}", found["situations"]) };
+    let members = ring["goroutines"].as_array().map(Vec::len);
+    assert_eq!((ring["count"].as_u64(), members), (Some(300), Some(300)), "{ring}");
+    assert_eq!(ring["trust"], "likely");
+
+    let target = Target::start(&program, &["many"], &[]);
+    let pid = target.pid().to_string();
+    let found = report(&[&pid]);
+    let [queue] = situations(&found, "waits_behind")[..] else { panic!("{}", found["situations"]) };
+    assert_eq!(queue["count"], 2000);
+    let text = allgs_ok(&["why", "-q", &pid]);
+    let lines = text.lines().filter(|line| line.contains("2000 goroutines wait behind goroutine "));
+    assert_eq!(lines.count(), 1, "{text}");
+    assert!(situations(&found, "deadlock").is_empty());
+}
+
+/// A goroutine that computes without an end where it can't be interrupted, and one that wants to stop
+/// the world meanwhile.
+#[test]
+fn who_keeps_the_world_from_stopping_is_named() {
+    let program = build("1.27.4", "default", "why");
+    let mut target = Target::start(&program, &["self"], &[("GODEBUG", "asyncpreemptoff=1")]);
+    target.send("stop");
+    let line = target.wait_for("STOPPING ");
+    let number = |key: &str| -> u64 {
+        let word = line.split(' ').find_map(|word| word.strip_prefix(key)).expect("a fact");
+        word.parse().expect("a number")
+    };
+    let (spins, stops) = (number("spins="), number("stops="));
+    let mut seen = Value::Null;
+    for _ in 0..300 {
+        let report = report(&[&target.pid().to_string()]);
+        let goroutines = by_id(&report);
+        seen = goroutines[&stops]["blocked_on"].clone();
+        if seen["kind"] == "stop_the_world" && !named(goroutines[&stops]).is_empty() {
+            assert_eq!(named(goroutines[&stops]), BTreeSet::from([spins]), "{seen}");
+            return;
+        }
+    }
+    panic!("nobody is named who keeps the world from stopping: {seen}");
 }

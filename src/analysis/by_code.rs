@@ -1,15 +1,17 @@
 //! Analysis: who could wake a goroutine, by what the code of all goroutines will still do
 //! ([`super::ahead`]).
 
-use super::ahead::{self, Event, Kind, Machine, Taking, Watched};
+use super::ahead::{self, Ahead, Event, Kind, Machine, Outlook, Taking, Watched};
 use super::blocked::{Blocked, Inputs, Object, ObjectKind, Operation, Want};
 use super::wakers::{Agent, Trust, Waker, Waking};
 use crate::addr::Addr;
 use crate::image::Image;
 use crate::memory::Memory;
-use crate::runtime::Status;
+use crate::runtime::{Consistency, G, Status};
+use crate::unwind::Walk;
 use rayon::prelude::*;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Goroutines with the same stack whose code is followed; of more it is said that they were not.
 const PER_STACK: u32 = 500;
@@ -20,8 +22,13 @@ const ONCE_MUTEX: u64 = 4;
 /// Where the data word of the interface `L` lies in a `sync.Cond`, in bytes (sync/cond.go).
 const COND_LOCKER: u64 = 8;
 
-/// An operation ahead: of which goroutine, what, and how it is told.
-type Found = (u32, Event, String);
+/// An operation ahead: whose, what, how sure it is, and how it is told.
+struct Found {
+    agent: Agent,
+    event: Event,
+    trust: Trust,
+    because: String,
+}
 
 /// What the code ahead does, by object.
 #[derive(Default)]
@@ -50,42 +57,53 @@ impl ByCode {
         for (at, kind) in blocked.objects.iter().filter_map(watched_as) {
             watched.add(at, kind);
         }
-        if watched.is_empty() || inputs.image.arch.has_link_register() {
+        if watched.is_empty() {
             return ByCode::default();
         }
         let (followed, skipped) = chosen(inputs);
         let statics = inputs.image.memory(&inputs.snapshot.memory);
-        let events: Vec<Found> = followed
-            .par_iter()
-            .map_init(
-                || Machine::new(inputs.image, &statics, &watched),
-                |machine, index| follow(machine, inputs, blocked, &watched, *index),
-            )
-            .flatten_iter()
-            .collect();
+        let machine = || Machine::new(inputs.image, &statics, &watched);
+        let (spent, left_out) = (AtomicU64::new(0), AtomicU64::new(skipped));
+        let one = |machine: &mut Machine<'_>, index: &u32| {
+            if spent.load(Ordering::Relaxed) > FOR_ALL {
+                left_out.fetch_add(1, Ordering::Relaxed);
+                return Vec::new();
+            }
+            let (found, cost) = follow(machine, inputs, blocked, &watched, *index);
+            spent.fetch_add(cost.into(), Ordering::Relaxed);
+            found
+        };
+        let mut events: Vec<Found> =
+            followed.par_iter().with_max_len(16).map_init(machine, one).flatten_iter().collect();
+        events.extend(of_timers(&mut machine(), inputs, blocked));
         let mut found: FxHashMap<_, Vec<_>> = FxHashMap::default();
-        for event in events {
-            found.entry((event.1.object.at, event.1.object.kind)).or_default().push(event);
+        for one in events {
+            found.entry((one.event.object.at, one.event.object.kind)).or_default().push(one);
         }
-        ByCode { found, skipped }
+        ByCode { found, skipped: left_out.into_inner() }
     }
 }
 
-/// The goroutines whose code is followed, and how many are not.
+/// Instructions that are run for all goroutines together: about a second's worth.
+const FOR_ALL: u64 = 20_000_000;
+
+/// The goroutines whose code is followed, of each stack one before the second of any; and how many are
+/// not.
 fn chosen(inputs: &Inputs<'_>) -> (Vec<u32>, u64) {
     let mut seen: FxHashMap<u32, u32> = FxHashMap::default();
     let mut skipped = 0;
     let mut chosen = Vec::new();
-    for (index, stack) in inputs.stacks.of.iter().enumerate() {
+    for (index, stack) in (0u32..).zip(&inputs.stacks.of) {
         let count = seen.entry(*stack).or_default();
-        *count += 1;
-        if *count <= PER_STACK {
-            chosen.extend(u32::try_from(index).ok());
+        if *count < PER_STACK {
+            chosen.push((*count, index));
         } else {
             skipped += 1;
         }
+        *count += 1;
     }
-    (chosen, skipped)
+    chosen.sort_unstable();
+    (chosen.into_iter().map(|(_, index)| index).collect(), skipped)
 }
 
 fn follow(
@@ -94,16 +112,60 @@ fn follow(
     blocked: &Blocked,
     watched: &Watched,
     index: u32,
-) -> Vec<Found> {
-    let Some(g) = inputs.g(index as usize) else { return Vec::new() };
+) -> (Vec<Found>, u32) {
+    let Some(g) = inputs.g(index as usize) else { return Default::default() };
     if matches!(g.status, Status::Dead | Status::Idle | Status::Copystack) || g.system {
-        return Vec::new();
+        return Default::default();
     }
     let memory = &inputs.snapshot.memory;
     let walk = inputs.unwinder.walk(g);
     let taking = taking(memory, blocked, index);
-    let events = ahead::ahead(machine, inputs.image, memory, g, &walk, taking, watched);
-    events.into_iter().map(|event| (index, event, because(inputs.image, memory, &event))).collect()
+    let sure = is_told_by_frames(inputs, blocked, index, g, &walk, taking.is_some());
+    let Outlook { all, spent } = ahead::ahead(machine, inputs.image, memory, g, &walk, taking, watched);
+    let found = |Ahead { event, firm }: Ahead| Found {
+        agent: Agent::Goroutine(index),
+        trust: if sure && firm { Trust::Likely } else { Trust::Possible },
+        because: because(inputs.image, memory, &event, firm),
+        event,
+    };
+    (all.into_iter().map(found).collect(), spent)
+}
+
+/// Whether a goroutine's frames tell what it has: not when they are of another instant than the rest,
+/// and not in the middle of taking a lock that is not known.
+fn is_told_by_frames(
+    inputs: &Inputs<'_>,
+    blocked: &Blocked,
+    index: u32,
+    g: &G,
+    walk: &Walk,
+    takes_known: bool,
+) -> bool {
+    let parked = matches!(g.status, Status::Waiting | Status::Leaked);
+    let taking = ahead::is_taking(inputs.image, walk);
+    g.consistency == Consistency::Exact && !blocked.has_moved(index) && !(taking && !(parked && takes_known))
+}
+
+/// Timers that are run, of one process.
+const MOST_TIMERS: usize = 10_000;
+
+/// What the functions of pending timers will do (`time.AfterFunc`), each as a timer.
+fn of_timers(machine: &mut Machine<'_>, inputs: &Inputs<'_>, blocked: &Blocked) -> Vec<Found> {
+    let calls: FxHashSet<Addr> =
+        inputs.image.modules.functions_named("time.goFunc").iter().map(|f| f.entry()).collect();
+    let memory = inputs.image.memory(inputs.source.memory());
+    let set = blocked.timers.iter().filter(|timer| calls.contains(&timer.function));
+    let mut found = Vec::new();
+    for timer in set.take(MOST_TIMERS) {
+        let all = ahead::of_timer(machine, &memory, timer.argument);
+        found.extend(all.into_iter().map(|Ahead { event, firm }| Found {
+            agent: Agent::Time,
+            trust: if firm { Trust::Likely } else { Trust::Possible },
+            because: because(inputs.image, &inputs.snapshot.memory, &event, firm),
+            event,
+        }));
+    }
+    found
 }
 
 /// The lock that a goroutine is about to take, if it waits for one.
@@ -125,7 +187,7 @@ fn taking(memory: &dyn Memory, blocked: &Blocked, index: u32) -> Option<Taking> 
 }
 
 /// Why the event's goroutine could wake somebody: `will unlock it in main.f (f.go:41)`.
-fn because(image: &Image, memory: &dyn Memory, event: &Event) -> String {
+fn because(image: &Image, memory: &dyn Memory, event: &Event, firm: bool) -> String {
     use ahead::Operation as O;
     let what = match event.operation {
         O::Unlock => "will unlock it",
@@ -137,9 +199,10 @@ fn because(image: &Image, memory: &dyn Memory, event: &Event) -> String {
         O::Close => "will close it",
     };
     let how = if event.deferred { " by a deferred call" } else { "" };
+    let when = if firm { "" } else { ", if what it tries succeeds" };
     match place(image, memory, event.at) {
-        Some(place) => format!("{what}{how} in {place}"),
-        None => format!("{what}{how}"),
+        Some(place) => format!("{what}{how} in {place}{when}"),
+        None => format!("{what}{how}{when}"),
     }
 }
 
@@ -174,15 +237,12 @@ impl Waking for ByCode {
         // holds does.
         let lock = matches!(kind, Kind::Mutex | Kind::RwMutex);
         let alone = object.waiters.len() == 1;
+        let own = |found: &Found| matches!(found.agent, Agent::Goroutine(i) if object.waiters.contains(&i));
         events
             .iter()
-            .filter(|(_, event, _)| answers(want.operation, kind, event.operation))
-            .filter(|(index, _, _)| lock || !(alone && object.waiters.contains(index)))
-            .map(|(index, _, because)| Waker {
-                agent: Agent::Goroutine(*index),
-                trust: Trust::Likely,
-                because: because.clone(),
-            })
+            .filter(|found| answers(want.operation, kind, found.event.operation))
+            .filter(|found| lock || !(alone && own(found)))
+            .map(|found| Waker { agent: found.agent, trust: found.trust, because: found.because.clone() })
             .collect()
     }
 }

@@ -169,10 +169,16 @@ impl<'a> Nodes<'a> {
         self.blocked.on(index).map_or(&[], |on| on.wants.as_slice())
     }
 
-    /// Wakers that count: where all are needed, a mere hint is no proof that one more is.
+    /// Wakers that count: where all are needed, a mere hint is no proof that one more is; and a lock has
+    /// one holder, so who is found to have it leaves no room for hints at other goroutines.
     fn wakers(&self, want: Want) -> impl Iterator<Item = &'a Waker> + use<'a> {
-        let least = if needs_all(self.blocked, want) { Trust::Likely } else { Trust::Possible };
-        self.answers.of(want).iter().filter(move |waker| waker.trust >= least)
+        let all = self.answers.of(want);
+        let needs_all = needs_all(self.blocked, want);
+        let told = needs_all
+            || is_closed(self.blocked, want) && all.iter().any(|waker| waker.trust >= Trust::Likely);
+        let goroutine = |waker: &Waker| matches!(waker.agent, Agent::Goroutine(_));
+        all.iter()
+            .filter(move |waker| waker.trust >= Trust::Likely || !told || !needs_all && !goroutine(waker))
     }
 
     /// Spreads from those who may go on to those whom they could wake.
@@ -203,7 +209,8 @@ impl<'a> Nodes<'a> {
             agents.collect()
         };
         if let Some(want) = from.checked_sub(count).and_then(|i| self.wants.get(i)) {
-            return goroutines(&mut self.wakers(*want));
+            // A deadlock is not made of hints.
+            return goroutines(&mut self.wakers(*want).filter(|w| !closed || w.trust >= Trust::Likely));
         }
         let Ok(index) = u32::try_from(from) else { return Vec::new() };
         if !stuck(index) {

@@ -88,7 +88,9 @@ impl Answers {
             Some((*want, merged(all)))
         };
         let of = wants.par_iter().filter_map(answer).collect();
-        let bare = |on: &super::blocked::BlockedOn| on.wants.is_empty() && on.kind == Kind::Coroutine;
+        let bare = |on: &super::blocked::BlockedOn| {
+            on.wants.is_empty() && matches!(on.kind, Kind::Coroutine | Kind::StopTheWorld)
+        };
         let without: Vec<usize> =
             (0..blocked.of.len()).filter(|i| blocked.on(*i).is_some_and(bare)).collect();
         let without_object = without
@@ -252,16 +254,43 @@ impl Waking for Provable<'_> {
         }
     }
 
+    fn wakers_without_object(&self, index: usize, blocked: &Blocked) -> Vec<Waker> {
+        match blocked.on(index).map(|on| on.kind) {
+            Some(Kind::StopTheWorld) => self.still_running(),
+            _ => self.other_side(index, blocked),
+        }
+    }
+}
+
+/// `_Prunning` and `_Pgcstop` (runtime/runtime2.go).
+const P_RUNNING: u32 = 1;
+const P_STOPPED: u32 = 3;
+
+impl Provable<'_> {
+    /// Who runs on a processor that has not stopped yet, while others have.
+    fn still_running(&self) -> Vec<Waker> {
+        let snapshot = self.inputs.snapshot;
+        if !snapshot.ps.iter().any(|p| p.status == P_STOPPED) {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        for p in snapshot.ps.iter().filter(|p| p.status == P_RUNNING) {
+            let curg = snapshot.ms.iter().find(|m| m.at == p.m).map(|m| m.curg);
+            let who = (0u32..).zip(&snapshot.gs).find(|(_, g)| Some(g.at) == curg);
+            if let Some((i, _)) = who.filter(|(_, g)| g.status == crate::runtime::Status::Running) {
+                let because = format!("has not stopped yet: it runs on P {}, in {}", p.id, self.at(i));
+                found.push(Waker { agent: Agent::Goroutine(i), trust: Trust::Likely, because });
+            }
+        }
+        found
+    }
+
     /// The other side of an `iter.Pull`: for the caller of `next` the goroutine of the iterator, for a
     /// parked iterator whoever calls `next`, most likely its maker.
-    fn wakers_without_object(&self, index: usize, blocked: &Blocked) -> Vec<Waker> {
+    fn other_side(&self, index: usize, blocked: &Blocked) -> Vec<Waker> {
         let Some(g) = self.inputs.g(index) else { return Vec::new() };
-        let is_iterator = |g: &G| {
-            let start = self.inputs.image.modules.find(g.startpc);
-            start.is_some_and(|start| start.name() == "runtime.corostart")
-        };
         let gs = || (0u32..).zip(&self.inputs.snapshot.gs);
-        if is_iterator(g) {
+        if self.is_iterator(g) {
             let maker = gs().find(|(_, other)| Some(other.id) == g.parent).map(|(i, _)| i);
             return self.goroutines(
                 maker.into_iter().collect(),
@@ -269,16 +298,65 @@ impl Waking for Provable<'_> {
                 "made the iterator, which goes on when next or stop is called; it is in",
             );
         }
+        let why = "runs the iterator that it pulls from, in";
+        let exact = !blocked.has_moved(u32::try_from(index).unwrap_or(u32::MAX));
+        let coro = self.coro(g).filter(|_| exact);
+        let runs =
+            |coro| gs().filter(move |(_, other)| self.is_iterator(other) && self.began_with(other, coro));
+        if let Some(coro) = coro
+            && let [one] = runs(coro).map(|(i, _)| i).collect::<Vec<_>>()[..]
+        {
+            return self.goroutines(vec![one], Trust::Certain, why);
+        }
         let active = |i: u32| blocked.on(i as usize).is_none_or(|on| on.kind != Kind::Coroutine);
-        let made = gs().filter(|(i, other)| other.parent == Some(g.id) && active(*i) && is_iterator(other));
+        let made =
+            gs().filter(|(i, other)| other.parent == Some(g.id) && active(*i) && self.is_iterator(other));
         match made.map(|(i, _)| i).collect::<Vec<_>>() {
-            iterators if iterators.len() == 1 => {
-                self.goroutines(iterators, Trust::Likely, "runs the iterator that it pulls from, in")
-            }
+            iterators if iterators.len() == 1 => self.goroutines(iterators, Trust::Likely, why),
             _ => Vec::new(),
         }
     }
+
+    fn is_iterator(&self, g: &G) -> bool {
+        let start = self.inputs.image.modules.find(g.startpc);
+        start.is_some_and(|start| start.name() == "runtime.corostart")
+    }
+
+    /// The `runtime.coro` at which a goroutine waits: a word of its innermost frames leads to it, and its
+    /// first word, `gp`, is this very goroutine (runtime/coro.go).
+    fn coro(&self, g: &G) -> Option<Addr> {
+        let walk = self.inputs.unwinder.walk(g);
+        let (first, last) = (walk.frames.first()?, walk.frames.get(..2)?.last()?);
+        let mut found: Vec<Addr> = self
+            .words(first.sp, last.fp.offset(ARGUMENTS).min(g.stack_hi))
+            .filter(|word| self.inputs.source.memory().read_addr(*word).is_ok_and(|gp| gp == g.at))
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        // Other things than a coro may begin with the address of a goroutine.
+        (found.len() == 1).then(|| found.first().copied()).flatten()
+    }
+
+    /// Whether the goroutine of an iterator was started with `coro`, which `corostart` keeps for the end.
+    fn began_with(&self, g: &G, coro: Addr) -> bool {
+        let walk = self.inputs.unwinder.walk(g);
+        let start = walk.frames.iter().rev().find(|frame| {
+            self.inputs.image.modules.find(frame.pc).is_some_and(|f| f.name() == "runtime.corostart")
+        });
+        start.is_some_and(|frame| {
+            self.words(frame.sp, frame.fp.offset(ARGUMENTS).min(g.stack_hi)).any(|word| word == coro)
+        })
+    }
+
+    fn words(&self, from: Addr, to: Addr) -> impl Iterator<Item = Addr> + '_ {
+        let len = to.above(from).unwrap_or(0).min(4096);
+        let read = move |offset| self.inputs.snapshot.memory.read_addr(from.offset(offset)).ok();
+        (0..len).step_by(8).filter_map(read).filter(|word| word.get() > 4096 && word.is_aligned(8))
+    }
 }
+
+/// Bytes above a frame in which its caller keeps the arguments of the call.
+const ARGUMENTS: u64 = 64;
 
 /// Where `done` has its channel in a `context.cancelCtx` (`context/context.go`): the data word of the
 /// atomic.Value at 24, alike in all releases 1.18 to 1.27.

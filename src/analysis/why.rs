@@ -31,7 +31,7 @@ impl Why {
         if by_code.skipped > 0 {
             blocked.diagnostics.note(
                 format!(
-                    "the code of {} goroutines with stacks that many share was not followed",
+                    "the code of {} goroutines was not followed: many share their stacks, or there are too many",
                     by_code.skipped
                 ),
                 "what they could wake may be missing",

@@ -37,7 +37,8 @@ impl Serialize for Document<'_> {
         if let Some(why) = report.why {
             let situation = |s| SituationModel::of(s, why, report.survey);
             map.serialize_entry("situations", &Each(|| why.situations.iter().map(situation)))?;
-            map.serialize_entry("graph", &Graph { edges: Each(|| edges(why, report.survey)) })?;
+            let edges = || edges(why, report.survey, report.selection);
+            map.serialize_entry("graph", &Graph { edges: Each(edges) })?;
         }
         map.serialize_entry("diagnostics", &Each(|| model::diagnostics(report.diagnostics)))?;
         map.end()

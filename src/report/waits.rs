@@ -3,6 +3,7 @@
 
 use super::model::Hex;
 use crate::analysis::blocked::{BlockedOn, Object, ObjectId, State, Want};
+use crate::analysis::select::Selection;
 use crate::analysis::situations::Situation;
 use crate::analysis::survey::Survey;
 use crate::analysis::wakers::{Agent, Trust, Waker};
@@ -229,30 +230,71 @@ fn word<S: Serializer>(trust: &Trust, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(trust.as_str())
 }
 
-/// All edges: first from goroutines to what they want, then from objects to those who could make it
-/// possible.
-pub fn edges<'a>(why: &'a Why, survey: &'a Survey<'a>) -> impl Iterator<Item = Edge> + 'a {
+/// The edges between goroutines and objects that the document shows: first from goroutines to what they
+/// want, then from objects to those who could make it possible.
+pub fn edges<'a>(
+    why: &'a Why,
+    survey: &'a Survey<'a>,
+    selection: &'a Selection,
+) -> impl Iterator<Item = Edge> + 'a {
+    let shown = Shown::of(why, survey, selection);
+    let wanted = shown.clone();
     let goroutines = (0u32..).zip(&why.blocked.of).filter_map(|(i, on)| Some((i, on.as_ref()?)));
     let wants = goroutines.flat_map(move |(index, on)| {
-        let object = |want: &Want| Some(Node::Object(why.blocked.object(want.object)?.address));
-        let to_objects = on.wants.iter().filter_map(object).map(|to| (to, Trust::Certain));
-        let partners = why.answers.without_object(index).iter().filter_map(|waker| match waker.agent {
-            Agent::Goroutine(i) => Some((Node::goroutine(survey, i)?, waker.trust)),
-            _ => None,
-        });
-        let edge = |(to, trust)| Some(Edge { from: Node::goroutine(survey, index)?, to, trust });
-        to_objects.chain(partners).filter_map(edge).collect::<Vec<_>>()
+        let object = |want: &Want| Some((wanted.object(want.object, why)?, Trust::Certain));
+        let partners = why.answers.without_object(index).iter();
+        let partners = partners.filter_map(|waker| Some((wanted.agent(waker.agent, survey)?, waker.trust)));
+        let from = wanted.agent(Agent::Goroutine(index), survey);
+        let edge = |(to, trust)| Some(Edge { from: from?, to, trust });
+        on.wants.iter().filter_map(object).chain(partners).filter_map(edge).collect::<Vec<_>>()
     });
     let wakers = why.answers.wants().flat_map(move |(want, wakers)| {
-        let from = why.blocked.object(want.object).map(|object| Node::Object(object.address));
-        wakers.iter().filter_map(move |waker| match waker.agent {
-            Agent::Goroutine(i) => {
-                Some(Edge { from: from?, to: Node::goroutine(survey, i)?, trust: waker.trust })
-            }
-            _ => None,
-        })
+        let from = shown.object(want.object, why);
+        let edge = |waker: &Waker| {
+            Some(Edge { from: from?, to: shown.agent(waker.agent, survey)?, trust: waker.trust })
+        };
+        wakers.iter().filter_map(edge).collect::<Vec<_>>()
     });
     wants.chain(wakers)
+}
+
+/// What a document shows.
+#[derive(Clone)]
+struct Shown {
+    goroutines: Vec<bool>,
+    objects: Vec<bool>,
+}
+
+impl Shown {
+    fn of(why: &Why, survey: &Survey<'_>, selection: &Selection) -> Shown {
+        let mut shown = Shown {
+            goroutines: vec![false; survey.goroutines().len()],
+            objects: vec![false; why.blocked.objects.len()],
+        };
+        for index in &selection.indices {
+            if let Some(goroutine) = shown.goroutines.get_mut(*index as usize) {
+                *goroutine = true;
+            }
+            let wants = why.blocked.on(*index as usize).map_or(&[][..], |on| on.wants.as_slice());
+            for want in wants {
+                if let Some(object) = shown.objects.get_mut(want.object.0 as usize) {
+                    *object = true;
+                }
+            }
+        }
+        shown
+    }
+
+    fn object(&self, id: ObjectId, why: &Why) -> Option<Node> {
+        let shown = self.objects.get(id.0 as usize) == Some(&true);
+        Some(Node::Object(why.blocked.object(id).filter(|_| shown)?.address))
+    }
+
+    fn agent(&self, agent: Agent, survey: &Survey<'_>) -> Option<Node> {
+        let Agent::Goroutine(index) = agent else { return None };
+        let shown = self.goroutines.get(index as usize) == Some(&true);
+        Node::goroutine(survey, index).filter(|_| shown)
+    }
 }
 
 fn id(survey: &Survey<'_>, index: u32) -> Option<u64> {

@@ -1,13 +1,19 @@
 // Wakers is a process full of waits: who waits for what, and whose code will end it. The
 // truth is in expect.toml: `waker` is the function of the goroutines that will, or
 // none. Traps are in it too: goroutines that touch the same lock and don't have it.
+//
+//	wakers FOLDER          parks
+//	wakers FOLDER abort    parks and dies, to leave a core
 package main
 
 import (
 	_ "embed"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 
+	"example.com/testprogs/internal/raw"
 	"example.com/testprogs/internal/ready"
 )
 
@@ -24,6 +30,10 @@ func main() {
 	groups()
 	channels()
 	ready.Program{Expect: []string{expect}}.Park()
+	if len(os.Args) > 2 && os.Args[2] == "abort" {
+		raw.SetDefault(syscall.SIGABRT)
+		raw.Raise(syscall.SIGABRT)
+	}
 	ready.Program{}.Serve()
 }
 

@@ -2,6 +2,8 @@
 // wake it, who waits in a circle.
 //
 //	why FOLDER CASE...   runs these cases, or all
+//	why FOLDER abort     runs all and dies, to leave a core
+//	stop                 on stdin: see stopTheWorld
 //
 // When all are parked it prints one line for each goroutine of a case,
 //
@@ -18,8 +20,10 @@ import (
 	"runtime/debug"
 	"sort"
 	"strings"
+	"syscall"
 	"time"
 
+	"example.com/testprogs/internal/raw"
 	"example.com/testprogs/internal/ready"
 )
 
@@ -32,7 +36,9 @@ func main() {
 	debug.SetGCPercent(-1)
 	runtime.GOMAXPROCS(4)
 	names := os.Args[2:]
-	if len(names) == 0 {
+	die := len(names) == 1 && names[0] == "abort"
+	if len(names) == 0 || die {
+		names = nil
 		for name := range cases {
 			if !alone[name] {
 				names = append(names, name)
@@ -52,7 +58,14 @@ func main() {
 	}
 	t.settle()
 	t.print()
-	p := ready.Program{Greeting: fmt.Sprintf("cases=%d", len(names))}
+	if die {
+		raw.SetDefault(syscall.SIGABRT)
+		raw.Raise(syscall.SIGABRT)
+	}
+	p := ready.Program{Greeting: fmt.Sprintf("cases=%d", len(names)), Line: func(string) string {
+		stopTheWorld()
+		return ""
+	}}
 	p.Ready()
 	p.Serve()
 }

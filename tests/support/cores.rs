@@ -11,6 +11,8 @@ pub struct Core {
     /// Its folder, when it goes with it; the program's own files are in `out` beside the core.
     pub dir: Option<tempfile::TempDir>,
     pub stderr: String,
+    /// What it said on stdout; empty for a process that goes on.
+    pub stdout: String,
 }
 
 impl Core {
@@ -77,7 +79,7 @@ pub fn gdb(program: &Path, mode: &str) -> Core {
     ran(command, "gdb");
     let stderr = std::fs::read(dir.path().join("stderr")).expect("stderr of the program");
     let stderr = String::from_utf8_lossy(&stderr).into_owned();
-    Core { path: dir.path().join("core"), dir: Some(dir), stderr }
+    Core { path: dir.path().join("core"), dir: Some(dir), stderr, stdout: String::new() }
 }
 
 /// The core of an arm64 `program` that user-mode qemu writes.
@@ -117,7 +119,8 @@ fn died(filter: &str, runner: &[&str], program: &Path, mode: &str, prefix: &str)
     let Some(path) = entries.into_iter().find(is_core) else {
         panic!("{} left no core; its stderr:\n{stderr}", program.display());
     };
-    Some(Core { path, dir: Some(dir), stderr })
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    Some(Core { path, dir: Some(dir), stderr, stdout })
 }
 
 /// A core that was brought here in a folder with what the program said.
@@ -126,7 +129,7 @@ pub fn brought(folder: &Path) -> Core {
     let stderr = String::from_utf8_lossy(&stderr);
     // The shell that started the program has the last word.
     let own = stderr.strip_suffix("Aborted (core dumped)\n").unwrap_or(&stderr);
-    Core { path: folder.join("core"), dir: None, stderr: own.to_owned() }
+    Core { path: folder.join("core"), dir: None, stderr: own.to_owned(), stdout: String::new() }
 }
 
 /// The core of a live process, made by gdb's gcore.
@@ -139,7 +142,8 @@ pub fn gcore(target: &Target) -> Option<Core> {
     let mut command = Command::new("gcore");
     command.arg("-o").arg(&stem).arg(target.pid().to_string()).stdin(Stdio::null());
     let stderr = ran(command, "gcore");
-    Some(Core { path: dir.path().join(format!("core.{}", target.pid())), dir: Some(dir), stderr })
+    let path = dir.path().join(format!("core.{}", target.pid()));
+    Some(Core { path, dir: Some(dir), stderr, stdout: String::new() })
 }
 
 /// The core of a live process, made by Delve's `dump`.
@@ -157,7 +161,7 @@ pub fn delve(target: &Target) -> Option<Core> {
     command.arg("--allow-non-terminal-interactive=true");
     command.stdin(std::fs::File::open(&commands).expect("commands"));
     let stderr = ran(command, "dlv");
-    Some(Core { path, dir: Some(dir), stderr })
+    Some(Core { path, dir: Some(dir), stderr, stdout: String::new() })
 }
 
 fn ran(mut command: Command, name: &str) -> String {

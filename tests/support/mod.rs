@@ -259,17 +259,24 @@ fn print_difference(name: &str, id: u64, want: &str, got: &str) {
 /// Runs `job` for each item on two threads, as many as CI has cores, and adds up. A panic of one job
 /// does not keep the others from running; it is passed on at the end.
 pub fn tally_all<T: Sync>(items: &[T], job: impl Fn(&T) -> Tally + Sync) -> Tally {
+    let mut sum = Tally::default();
+    each(items, job).into_iter().for_each(|tally| sum.add(tally));
+    sum
+}
+
+/// The same, with each job's answer, in the order in which they came.
+pub fn each<T: Sync, R: Send>(items: &[T], job: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
-    let sum = Mutex::new(Tally::default());
+    let answers = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let tally = job(item);
-                    sum.lock().expect("no job panics while adding").add(tally);
+                    let answer = job(item);
+                    answers.lock().expect("no job panics while adding").push(answer);
                 }
             });
         }
     });
-    sum.into_inner().expect("all jobs are done")
+    answers.into_inner().expect("all jobs are done")
 }

@@ -1,29 +1,16 @@
 //! Analysis, ahead: one x86-64 instruction. What is not modelled makes its results unknown, never
 //! wrong; which registers and memory it writes is asked of the decoder.
 
-use super::machine::{Flow, Touch};
+use super::code::Leads;
+use super::flow::{Flow, Swap, Touch};
 use super::value::{Flags, State, Value, View, truncate};
 use iced_x86::{
     Code, ConditionCode, FlowControl, Instruction, InstructionInfoFactory, MemorySize, Mnemonic, OpAccess,
     OpKind, Register,
 };
 
-/// Numbers of the registers that Go's calling convention names (internal/abi, ABIInternal).
-pub const RAX: usize = 0;
-/// The closure pointer of a call.
-pub const RDX: usize = 2;
-/// Second argument.
-pub const RBX: usize = 3;
-/// Stack pointer.
-pub const RSP: usize = 4;
-/// Frame pointer.
-pub const RBP: usize = 5;
-/// Fifth argument.
-pub const RSI: usize = 6;
-/// Fourth argument.
-pub const RDI: usize = 7;
-/// The current g.
-pub const R14: usize = 14;
+const RSP: usize = 4;
+const RAX: usize = 0;
 
 fn gpr(register: Register) -> Option<(usize, usize)> {
     let high = matches!(register, Register::AH | Register::BH | Register::CH | Register::DH);
@@ -80,9 +67,7 @@ fn read(ins: &Instruction, operand: u32, state: &State, view: &View<'_>) -> Valu
 
 fn set(state: &mut State, register: Register, value: Value) {
     let Some((n, size)) = gpr(register) else { return };
-    if let Some(slot) = state.registers.get_mut(n) {
-        *slot = value.map(|bits| truncate(bits, size));
-    }
+    state.set(n, value.map(|bits| truncate(bits, size)));
 }
 
 fn write(ins: &Instruction, operand: u32, value: Value, state: &mut State) {
@@ -110,7 +95,7 @@ fn sign_extend(bits: u64, from: usize) -> u64 {
     }
 }
 
-/// Everything that the instruction writes becomes unknown.
+/// Everything that the instruction writes becomes unknown; settled, if what it reads is.
 fn unknown(ins: &Instruction, info: &mut InstructionInfoFactory, state: &mut State) {
     let info = info.info(ins);
     let writes = |access| {
@@ -119,25 +104,29 @@ fn unknown(ins: &Instruction, info: &mut InstructionInfoFactory, state: &mut Sta
             OpAccess::Write | OpAccess::ReadWrite | OpAccess::CondWrite | OpAccess::ReadCondWrite
         )
     };
+    let reads = |access| !matches!(access, OpAccess::Write | OpAccess::CondWrite | OpAccess::None);
+    let decided = |used: &iced_x86::UsedRegister| {
+        reads(used.access()) && gpr(used.register()).is_some_and(|(n, _)| state.register(n).decided)
+    };
+    let flags = ins.rflags_read() != 0 && state.flags.decided();
+    let decided = flags || info.used_registers().iter().any(decided);
     for used in info.used_registers().iter().filter(|used| writes(used.access())) {
         let register = used.register();
         if register.is_vector_register() {
             if let Some(slot) = state.vectors.get_mut(register.number()) {
                 *slot = (Value::UNKNOWN, Value::UNKNOWN);
             }
-        } else if register.is_gpr()
-            && let Some(slot) = state.registers.get_mut(register.full_register().number())
-        {
-            *slot = Value::UNKNOWN;
+        } else if register.is_gpr() {
+            state.set(register.full_register().number(), Value::unknown_of(decided));
         }
     }
     for operand in 0..ins.op_count() {
         if ins.op_kind(operand) == OpKind::Memory && writes(info.op_access(operand)) {
-            write(ins, operand, Value::UNKNOWN, state);
+            write(ins, operand, Value::unknown_of(decided), state);
         }
     }
     if ins.rflags_modified() != 0 {
-        state.flags = Flags::Unknown;
+        state.flags = if decided { Flags::Decided } else { Flags::Unknown };
     }
 }
 
@@ -150,6 +139,7 @@ pub fn step(
     touch: &mut dyn Touch,
 ) -> Flow {
     match ins.flow_control() {
+        FlowControl::Next if ins.mnemonic() == Mnemonic::Cmpxchg => swap(ins, state),
         FlowControl::Next => {
             data(ins, info, state, view, touch);
             Flow::Next
@@ -161,6 +151,19 @@ pub fn step(
         FlowControl::IndirectBranch => indirect(ins, state, view),
         FlowControl::Return => Flow::Return,
         _ => Flow::Stop,
+    }
+}
+
+/// Where an instruction leads, without running it. Jump tables stay in their function.
+pub fn leads(ins: &Instruction) -> Leads {
+    let swaps = ins.mnemonic() == Mnemonic::Xchg && ins.op_kind(0) == OpKind::Memory;
+    match ins.flow_control() {
+        FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch | FlowControl::Call => {
+            Leads::To(ins.near_branch_target())
+        }
+        FlowControl::IndirectCall => Leads::Anywhere,
+        _ if ins.has_lock_prefix() || swaps => Leads::Anywhere,
+        _ => Leads::Nowhere,
     }
 }
 
@@ -182,15 +185,36 @@ fn branch(ins: &Instruction, state: &State) -> Flow {
     match outcome(ins.condition_code(), state.flags) {
         Some(true) => Flow::Jump(target),
         Some(false) => Flow::Next,
-        None => Flow::Either(target),
+        None => Flow::Either {
+            target,
+            decided: state.flags.decided(),
+            equal: match ins.condition_code() {
+                ConditionCode::e => Some(true),
+                ConditionCode::ne => Some(false),
+                _ => None,
+            },
+        },
     }
+}
+
+/// `cmpxchg [mem], reg`: compares with RAX, and what RAX and the word hold afterwards is not known.
+fn swap(ins: &Instruction, state: &mut State) -> Flow {
+    let at = address(ins, state).bits.filter(|_| ins.op_kind(0) == OpKind::Memory);
+    let new = match gpr(ins.op_register(1)) {
+        Some((n, size)) => state.register(n).map(|bits| truncate(bits, size)),
+        None => Value::UNKNOWN,
+    };
+    let from_constant = state.register(RAX).sure().is_some();
+    write(ins, 0, Value::UNKNOWN, state);
+    state.set(RAX, Value::UNKNOWN);
+    Flow::Swap(Swap { at, new, from_constant, compared_next: false })
 }
 
 fn outcome(condition: ConditionCode, flags: Flags) -> Option<bool> {
     let (a, b, bytes) = match flags {
         Flags::Compare(a, b, bytes) => (a.sure()?, b.sure()?, bytes),
         Flags::Result(value, bytes) => (value.sure()?, 0, bytes),
-        Flags::Unknown => return None,
+        Flags::Unknown | Flags::Decided => return None,
     };
     let (a, b) = (truncate(a, bytes), truncate(b, bytes));
     let (sa, sb) = (sign_extend(a, bytes) as i64, sign_extend(b, bytes) as i64);
@@ -271,12 +295,21 @@ fn data(
             write(ins, 0, value, state);
         }
         M::Xadd => xadd(ins, state, view, touch),
-        M::Cmpxchg => {
-            if let Some(at) = address(ins, state).bits {
-                touch.compare_and_swap(at, ins.ip(), state);
-            }
-            unknown(ins, info, state);
-        }
+        M::Sete
+        | M::Setne
+        | M::Setb
+        | M::Setae
+        | M::Setbe
+        | M::Seta
+        | M::Setl
+        | M::Setge
+        | M::Setle
+        | M::Setg
+        | M::Sets
+        | M::Setns => match outcome(ins.condition_code(), state.flags) {
+            Some(answer) => write(ins, 0, Value::known(answer.into()), state),
+            None => unknown(ins, info, state),
+        },
         M::Xchg if ins.op_kind(0) == OpKind::Register && ins.op_kind(1) == OpKind::Register => {
             let (a, b) = (read(ins, 0, state, view), read(ins, 1, state, view));
             write(ins, 0, b, state);

@@ -1,15 +1,17 @@
 //! Analysis, ahead: follows the code of one frame along all branches, into calls, to its returns.
 //! Budgets bound it; code is decoded once per function.
 
-use super::amd64;
-use super::operation::{Callee, callee};
-use super::value::{State, Value, View};
-use super::{Event, Operation, Watched};
+use super::code::{Code, Step};
+use super::convention::Convention;
+use super::flow::{Flow, Swap, Touch};
+use super::operation::{Callee, acts, callee};
+use super::value::{Flags, Gate, Release, State, Value, View};
+use super::{Event, Object, Operation, Watched};
 use crate::addr::Addr;
 use crate::image::Image;
 use crate::image::pclntab::Func;
 use crate::memory::Memory;
-use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory};
+use iced_x86::InstructionInfoFactory;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
 
@@ -20,42 +22,22 @@ const DEPTH: usize = 7;
 const STATES: usize = 4;
 
 /// Instructions of one frame.
-const PER_FRAME: u32 = 40_000;
+const PER_FRAME: u32 = 4_000;
 
-/// Largest function that is decoded, in bytes.
-const MOST_CODE: u64 = 1 << 20;
+/// Instructions of one goroutine: most are done after a few hundred. The innermost frames come first.
+const PER_GOROUTINE: u32 = 8_000;
+
+/// A call is followed with this part of what is left at most: what comes after it matters as well.
+const PART_OF_CALL: u32 = 4;
+
+/// Functions up to this length, in bytes, are followed for what they return.
+const SMALL: u64 = 256;
+
+/// Calls into each other that are searched for something that matters.
+const SEARCHED: usize = 12;
 
 /// Targets taken from one jump table.
 const MOST_TARGETS: u64 = 512;
-
-/// Registers that hold after any call: SP, BP and the current g.
-const KEPT: [usize; 3] = [amd64::RSP, amd64::RBP, amd64::R14];
-
-/// What an instruction does to the flow.
-pub enum Flow {
-    /// Goes on with the next.
-    Next,
-    /// Jumps.
-    Jump(u64),
-    /// Jumps or goes on.
-    Either(u64),
-    /// Jumps to one of the targets in a table at this address.
-    Table(u64),
-    /// Calls, if known where.
-    Call(Option<u64>),
-    /// Returns.
-    Return,
-    /// Ends here.
-    Stop,
-}
-
-/// Is told of atomic operations.
-pub trait Touch {
-    /// `lock cmpxchg` on this address.
-    fn compare_and_swap(&mut self, at: u64, pc: u64, state: &mut State);
-    /// An atomic addition of `step` to this address.
-    fn add(&mut self, at: u64, step: i64, pc: u64, state: &mut State);
-}
 
 /// What is known of the frame that is run.
 pub struct Frame<'f> {
@@ -65,23 +47,21 @@ pub struct Frame<'f> {
     pub pending: Vec<u64>,
 }
 
-struct Code {
-    base: u64,
-    instructions: Vec<Instruction>,
-    index: FxHashMap<u64, u32>,
-    open_coded: bool,
-}
-
 /// The interpreter. One per thread of ours.
 pub struct Machine<'a> {
     image: &'a Image,
     statics: &'a dyn Memory,
     watched: &'a Watched,
+    convention: &'static Convention,
     code: FxHashMap<Addr, Option<Arc<Code>>>,
     info: InstructionInfoFactory,
     events: Vec<Event>,
+    /// Instructions that may still be run: of this frame, and of the goroutine.
     left: u32,
+    left_of_all: u32,
     deferred: bool,
+    /// Functions of which it is known whether they lead to anything that matters.
+    idle: FxHashMap<Addr, bool>,
 }
 
 struct Toucher<'w, 'e> {
@@ -90,13 +70,37 @@ struct Toucher<'w, 'e> {
     deferred: bool,
 }
 
-impl Touch for Toucher<'_, '_> {
-    fn compare_and_swap(&mut self, at: u64, _pc: u64, state: &mut State) {
-        if let Some(object) = self.watched.mutex(Addr::new(at)) {
-            state.count(object.number(Operation::Unlock), 1);
+impl Toucher<'_, '_> {
+    /// Counts a step of an object's balance; notes what it tells.
+    fn count(&mut self, object: Object, operation: Operation, step: i8, pc: u64, state: &mut State) {
+        let release = state.count(object.number(operation), step);
+        if release != Release::OwnTaking {
+            let gate = if release == Release::Held { state.gate } else { Gate::Attempt };
+            self.note(object, operation, pc, gate);
         }
     }
 
+    fn note(&mut self, object: Object, operation: Operation, pc: u64, gate: Gate) {
+        let event = Event { object, operation, at: Addr::new(pc), deferred: self.deferred, gate };
+        if self.events.last() != Some(&event) {
+            self.events.push(event);
+        }
+    }
+
+    /// What a swap takes when it succeeds.
+    fn taken(&self, swap: &Swap) -> Option<(Object, Operation)> {
+        let at = Addr::new(swap.at?);
+        if let Some(object) = self.watched.mutex(at) {
+            return Some((object, Operation::Unlock));
+        }
+        // A reader counts up by one, a writer down by very many.
+        let writer = swap.new.bits.is_some_and(|new| (new as u32).cast_signed() < 0);
+        let operation = if writer { Operation::Unlock } else { Operation::RUnlock };
+        self.watched.readers(at).map(|object| (object, operation))
+    }
+}
+
+impl Touch for Toucher<'_, '_> {
     fn add(&mut self, at: u64, step: i64, pc: u64, state: &mut State) {
         let (object, operation) =
             match (self.watched.mutex(Addr::new(at)), self.watched.readers(Addr::new(at))) {
@@ -105,9 +109,7 @@ impl Touch for Toucher<'_, '_> {
                 _ => return,
             };
         let down = if operation == Operation::RUnlock && step == 1 { 1 } else { -1 };
-        if state.count(object.number(operation), down) {
-            self.events.push(Event { object, operation, at: Addr::new(pc), deferred: self.deferred });
-        }
+        self.count(object, operation, down, pc, state);
     }
 }
 
@@ -119,30 +121,52 @@ impl<'a> Machine<'a> {
             image,
             statics,
             watched,
+            convention: Convention::of(image.arch),
             code: FxHashMap::default(),
             info: InstructionInfoFactory::new(),
             events: Vec::new(),
             left: 0,
+            left_of_all: PER_GOROUTINE,
             deferred: false,
+            idle: FxHashMap::default(),
         }
     }
 
-    /// Takes the events found so far.
+    /// Instructions run since the last goroutine began.
+    pub fn spent(&self) -> u32 {
+        PER_GOROUTINE.saturating_sub(self.left_of_all)
+    }
+
+    /// Takes the events found so far; the next goroutine begins.
     pub fn take_events(&mut self) -> Vec<Event> {
+        self.left_of_all = PER_GOROUTINE;
         std::mem::take(&mut self.events)
+    }
+
+    /// Gives a frame its share.
+    fn begin(&mut self) -> u32 {
+        let share = PER_FRAME.min(self.left_of_all);
+        self.left = share;
+        share
+    }
+
+    fn end(&mut self, share: u32) {
+        self.left_of_all = self.left_of_all.saturating_sub(share.saturating_sub(self.left));
     }
 
     /// Runs one frame from `pc` to its returns; the states there, joined to at most `STATES`. None
     /// when no return is reached.
-    pub fn frame(&mut self, pc: Addr, state: State, frame: &Frame<'_>) -> Vec<State> {
-        self.left = PER_FRAME;
+    pub fn frame(&mut self, pc: Addr, starts: Vec<State>, frame: &Frame<'_>) -> Vec<State> {
+        let share = self.begin();
         self.deferred = false;
-        self.function(pc.get(), state, frame, 0)
+        let ends = self.function(pc.get(), starts, frame, 0);
+        self.end(share);
+        ends
     }
 
     /// Runs the pending deferred calls of a frame on their own.
     pub fn deferred(&mut self, closures: &[u64], state: State, frame: &Frame<'_>) -> State {
-        self.left = PER_FRAME;
+        let share = self.begin();
         self.deferred = true;
         let mut state = state;
         for closure in closures {
@@ -151,14 +175,13 @@ impl<'a> Machine<'a> {
             }
         }
         self.deferred = false;
+        self.end(share);
         state
     }
 
     fn closure(&mut self, closure: u64, mut state: State, frame: &Frame<'_>, depth: usize) -> Vec<State> {
         let Some(target) = state.load(&frame.view, closure, 8).bits else { return vec![state] };
-        if let Some(slot) = state.registers.get_mut(amd64::RDX) {
-            *slot = Value::known(closure);
-        }
+        state.set(self.convention.closure, Value::known(closure));
         self.call(target, state, 0, frame, depth)
     }
 
@@ -166,28 +189,16 @@ impl<'a> Machine<'a> {
         if let Some(known) = self.code.get(&func.entry()) {
             return known.clone();
         }
-        let code = self.decode(func).map(Arc::new);
+        let code = Code::read(func, self.image.arch, self.statics).map(Arc::new);
         self.code.insert(func.entry(), code.clone());
         code
     }
 
-    fn decode(&self, func: &Func<'_>) -> Option<Code> {
-        let len = func.end().above(func.entry()).filter(|len| *len <= MOST_CODE)?;
-        let mut bytes = vec![0; usize::try_from(len).ok()?];
-        self.statics.read(func.entry(), &mut bytes).ok()?;
-        let base = func.entry().get();
-        let instructions: Vec<Instruction> =
-            Decoder::with_ip(64, &bytes, base, DecoderOptions::NONE).into_iter().collect();
-        let index = instructions.iter().enumerate().map(|(i, ins)| (ins.ip(), i as u32)).collect();
-        let open_coded = func.funcdata(crate::image::pclntab::funcdata::OPEN_CODED_DEFER_INFO).is_some();
-        Some(Code { base, instructions, index, open_coded })
-    }
-
     /// Follows one function from `pc`.
-    fn function(&mut self, pc: u64, state: State, frame: &Frame<'_>, depth: usize) -> Vec<State> {
+    fn function(&mut self, pc: u64, starts: Vec<State>, frame: &Frame<'_>, depth: usize) -> Vec<State> {
         let Some(func) = self.image.modules.find(Addr::new(pc)) else { return Vec::new() };
         let Some(code) = self.code_of(&func) else { return Vec::new() };
-        let mut work = vec![(pc, state)];
+        let mut work: Vec<(u64, State)> = starts.into_iter().map(|state| (pc, state)).collect();
         let mut seen: FxHashMap<u64, Vec<State>> = FxHashMap::default();
         let mut ends = Vec::new();
         while let Some((pc, mut state)) = work.pop() {
@@ -213,41 +224,59 @@ impl<'a> Machine<'a> {
         work: &mut Vec<(u64, State)>,
         ends: &mut Vec<State>,
     ) {
-        let Some(mut place) = code.index.get(&pc).map(|i| *i as usize) else {
+        let Some(mut place) = code.place(pc) else {
             return self.leave(pc, state, code, frame, depth, ends);
         };
-        while let Some(ins) = code.instructions.get(place) {
+        while let Some(at) = code.address(place) {
             if self.left == 0 {
                 return;
             }
             self.left -= 1;
             let mut touch =
                 Toucher { watched: self.watched, events: &mut self.events, deferred: self.deferred };
-            match amd64::step(ins, &mut self.info, &mut state, &frame.view, &mut touch) {
+            let step = Step { place, info: &mut self.info, view: &frame.view, touch: &mut touch };
+            let flow = code.step(step, &mut state);
+            let next = code.address(place.saturating_add(1)).unwrap_or(code.end);
+            match flow {
                 Flow::Next => place += 1,
                 Flow::Jump(target) => {
-                    if code.index.contains_key(&target) {
+                    if code.place(target).is_some() {
                         work.push((target, state));
                     } else {
                         self.leave(target, state, code, frame, depth, ends);
                     }
                     return;
                 }
-                Flow::Either(target) => {
-                    work.push((target, state.clone()));
-                    work.push((ins.next_ip(), state));
+                Flow::Either { target, decided, equal } => {
+                    let answered = |mut state: State, answer: bool| {
+                        if decided {
+                            state.gate = state.gate.side(at, answer);
+                        }
+                        if let Some(equal) = equal {
+                            state.flags = Flags::equal(equal == answer);
+                        }
+                        state
+                    };
+                    work.push((target, answered(state.clone(), true)));
+                    work.push((next, answered(state, false)));
                     return;
                 }
                 Flow::Table(table) => return self.table(table, state, code, frame, work),
                 Flow::Return => {
-                    amd64::pop(&mut state, &frame.view);
                     keep(ends, state);
+                    return;
+                }
+                Flow::Swap(swap) => {
+                    let (taken, missed) = swapped(&touch, &swap, state);
+                    work.push((next, taken));
+                    work.push((next, missed));
                     return;
                 }
                 Flow::Stop => return,
                 Flow::Call(target) => {
-                    for next in self.called(target, state, ins, code, frame, depth) {
-                        work.push((ins.next_ip(), next));
+                    let call = Called { at, next, target };
+                    for after in self.called(&call, state, code, frame, depth) {
+                        work.push((next, after));
                     }
                     return;
                 }
@@ -265,7 +294,7 @@ impl<'a> Machine<'a> {
         depth: usize,
         ends: &mut Vec<State>,
     ) {
-        if pc == code.base {
+        if pc == code.entry {
             return;
         }
         for end in self.call(pc, state, pc, frame, depth) {
@@ -284,41 +313,35 @@ impl<'a> Machine<'a> {
         let mut targets = FxHashSet::default();
         for i in 0..MOST_TARGETS {
             match frame.view.memory.read_u64(Addr::new(table.wrapping_add(8 * i))) {
-                Ok(target) if code.index.contains_key(&target) => targets.insert(target),
+                Ok(target) if code.place(target).is_some() => targets.insert(target),
                 _ => break,
             };
         }
         work.extend(targets.into_iter().map(|target| (target, state.clone())));
     }
 
-    /// A call instruction: pushes the return address, follows or forgets, comes back.
+    /// A call instruction: notes the return address, follows or forgets, comes back.
     fn called(
         &mut self,
-        target: Option<u64>,
+        call: &Called,
         mut state: State,
-        ins: &Instruction,
         code: &Code,
         frame: &Frame<'_>,
         depth: usize,
     ) -> Vec<State> {
-        let Some(target) = target else {
-            state.forget(&KEPT);
+        let Some(target) = call.target else {
+            state.forget(&self.convention.kept());
             return vec![state];
         };
-        let sp = state.registers.get(amd64::RSP).copied().unwrap_or(Value::UNKNOWN);
-        let bp = state.registers.get(amd64::RBP).copied().unwrap_or(Value::UNKNOWN);
+        let kept = [self.convention.sp, self.convention.fp].map(|n| (n, state.register(n)));
         if self.is_deferreturn(target) {
             return self.deferreturn(state, code, frame, depth);
         }
-        amd64::push(&mut state, Value::known(ins.next_ip()));
-        let mut ends = self.call(target, state, ins.ip(), frame, depth);
+        code.calls(&mut state, call.next);
+        let mut ends = self.call(target, state, call.at, frame, depth);
         for end in &mut ends {
-            // Whatever the callee did, Go code gets SP and BP back as they were.
-            for (register, value) in [(amd64::RSP, sp), (amd64::RBP, bp)] {
-                if let Some(slot) = end.registers.get_mut(register) {
-                    *slot = value;
-                }
-            }
+            // Whatever the callee did, Go code gets SP and the frame pointer back as they were.
+            kept.iter().for_each(|(register, value)| end.set(*register, *value));
         }
         ends
     }
@@ -346,7 +369,7 @@ impl<'a> Machine<'a> {
             joined.pushed.clear();
             state = joined;
         }
-        state.forget(&KEPT);
+        state.forget(&self.convention.kept());
         vec![state]
     }
 
@@ -360,55 +383,155 @@ impl<'a> Machine<'a> {
         depth: usize,
     ) -> Vec<State> {
         let Some(func) = self.image.modules.find(Addr::new(target)) else {
-            state.forget(&KEPT);
+            state.forget(&self.convention.kept());
             return vec![state];
         };
-        match callee(func.name(), &state, &frame.view) {
+        match callee(func.name(), self.convention, &state, &frame.view) {
             Callee::NeverReturns => Vec::new(),
             Callee::Keeps => vec![state],
             Callee::Opaque => {
-                state.forget(&KEPT);
+                state.forget(&self.convention.kept());
                 vec![state]
             }
             Callee::Pushes(closure) => {
-                state.forget(&KEPT);
+                state.forget(&self.convention.kept());
                 state.pushed.push(closure);
-                if let Some(slot) = state.registers.get_mut(amd64::RAX) {
-                    *slot = Value::known(0);
-                }
+                state.set(self.result(), Value::known(0));
                 vec![state]
             }
             Callee::Does(operations) => {
                 for (at, operation, step) in operations {
                     self.does(at, operation, step, pc, &mut state);
                 }
-                state.forget(&KEPT);
+                state.forget(&self.convention.kept());
                 vec![state]
             }
-            Callee::Follow if depth < DEPTH && func.entry().get() == target => {
-                let mut ends = self.function(target, state, frame, depth + 1);
-                ends.iter_mut().for_each(|end| end.pushed.clear());
-                ends
+            Callee::Tries(object) => {
+                state.forget(&self.convention.kept());
+                self.tried(object, state)
+            }
+            Callee::Follow if depth < DEPTH && func.entry().get() == target && self.matters(&func) => {
+                self.follow(target, state, frame, depth)
             }
             Callee::Follow => {
-                state.forget(&KEPT);
+                state.forget(&self.convention.kept());
                 vec![state]
             }
         }
+    }
+
+    /// Runs the code of a callee with a part of what is left. Where that does not do, the callee is taken
+    /// as one that nothing is known of.
+    fn follow(&mut self, target: u64, mut state: State, frame: &Frame<'_>, depth: usize) -> Vec<State> {
+        let before = self.left;
+        let share = before / PART_OF_CALL;
+        self.left = share;
+        let mut ends = self.function(target, vec![state.clone()], frame, depth + 1);
+        let cut = self.left == 0;
+        self.left = before.saturating_sub(share.saturating_sub(self.left));
+        if ends.is_empty() && cut {
+            state.forget(&self.convention.kept());
+            return vec![state];
+        }
+        ends.iter_mut().for_each(|end| end.pushed.clear());
+        ends
+    }
+
+    /// Whether a function is worth following: for what it returns, when it is small, or for what it
+    /// leads to.
+    fn matters(&mut self, func: &Func<'_>) -> bool {
+        func.end().above(func.entry()).is_none_or(|len| len <= SMALL) || !self.is_idle(func, SEARCHED)
+    }
+
+    /// Whether a function leads to nothing that matters, as far as that can be seen.
+    fn is_idle(&mut self, func: &Func<'_>, depth: usize) -> bool {
+        if let Some(known) = self.idle.get(&func.entry()) {
+            return *known;
+        }
+        let Some(code) = self.code_of(func).filter(|code| !code.reach.open && depth > 0) else {
+            self.idle.insert(func.entry(), false);
+            return false;
+        };
+        // Whoever calls himself is followed.
+        self.idle.insert(func.entry(), false);
+        let image = self.image;
+        let idle = code.reach.calls.iter().all(|target| {
+            let callee = image.modules.find(Addr::new(*target));
+            callee.is_none_or(|callee| match acts(callee.name()) {
+                Some(acts) => !acts,
+                None => self.is_idle(&callee, depth - 1),
+            })
+        });
+        self.idle.insert(func.entry(), idle);
+        idle
+    }
+
+    /// The register of a call's first result.
+    fn result(&self) -> usize {
+        self.convention.arguments.first().copied().unwrap_or_default()
+    }
+
+    /// An attempt has two outcomes, and only one of them takes anything.
+    fn tried(&self, object: Option<(u64, Operation)>, state: State) -> Vec<State> {
+        let mut missed = state.clone();
+        missed.set(self.result(), Value::known(0));
+        let mut taken = state;
+        taken.set(self.result(), Value::known(1));
+        match object
+            .and_then(|(at, operation)| Some((self.watched.find(Addr::new(at), operation)?, operation)))
+        {
+            Some((object, operation)) => {
+                taken.count(object.number(operation), 1);
+            }
+            None => taken.gate = Gate::Attempt,
+        }
+        vec![taken, missed]
     }
 
     fn does(&mut self, at: u64, operation: Operation, step: i8, pc: u64, state: &mut State) {
         let Some(object) = self.watched.find(Addr::new(at), operation) else { return };
-        let event = Event { object, operation, at: Addr::new(pc), deferred: self.deferred };
-        if !operation.balances() || state.count(object.number(operation), step) {
-            self.events.push(event);
+        let mut touch = Toucher { watched: self.watched, events: &mut self.events, deferred: self.deferred };
+        if operation.balances() {
+            touch.count(object, operation, step, pc, state);
+        } else {
+            touch.note(object, operation, pc, state.gate);
         }
     }
 }
 
+/// A call instruction.
+struct Called {
+    at: u64,
+    /// Where it comes back to.
+    next: u64,
+    target: Option<u64>,
+}
+
+/// The two ways on from a swap: it succeeded, or not.
+fn swapped(touch: &Toucher<'_, '_>, swap: &Swap, state: State) -> (State, State) {
+    let (mut taken, mut missed) = (state.clone(), state);
+    taken.flags = Flags::equal(true);
+    missed.flags = Flags::equal(false);
+    if swap.compared_next {
+        (taken.swapped, missed.swapped) = (Some(true), Some(false));
+    }
+    match touch.taken(swap) {
+        Some((object, operation)) => {
+            taken.count(object.number(operation), 1);
+        }
+        // Who fails has not got what he tried for.
+        None if swap.from_constant => taken.gate = Gate::Attempt,
+        None => {}
+    }
+    (taken, missed)
+}
+
 /// Whether a state that arrives where others did brings something new; it may be joined with them.
 fn meet(seen: &mut Vec<State>, state: &mut State) -> bool {
-    if seen.contains(state) {
+    let hangs = std::mem::take(&mut state.gate);
+    let known = seen.iter().any(|s| s.gate == Gate::Open && *s == *state);
+    state.gate = hangs;
+    if known || seen.contains(state) {
         return false;
     }
     if seen.len() < STATES {

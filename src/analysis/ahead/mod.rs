@@ -5,7 +5,11 @@
 //! receive, close or Signal ahead. Needs code and the runtime's tables only: stripped programs too.
 
 mod amd64;
+mod arm64;
+mod code;
+mod convention;
 mod defers;
+mod flow;
 mod machine;
 mod operation;
 mod value;
@@ -15,10 +19,11 @@ use crate::image::Image;
 use crate::memory::Memory;
 use crate::runtime::G;
 use crate::unwind::{Physical, Walk};
+use convention::Convention;
 use machine::Frame;
 pub use machine::Machine;
 use rustc_hash::FxHashMap;
-use value::{State, Value, View};
+use value::{Flags, Gate, State, Value, View};
 
 /// What can wake somebody.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -134,6 +139,17 @@ pub struct Event {
     pub at: Addr,
     /// Whether a pending deferred call does it.
     pub deferred: bool,
+    gate: Gate,
+}
+
+/// An operation ahead, and whether it hangs on nothing that may have failed already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ahead {
+    /// What.
+    pub event: Event,
+    /// Whether the code gets there whatever was decided before: how a TryLock ended, what a register
+    /// held. Where it does not, the goroutine may be somebody who failed.
+    pub firm: bool,
 }
 
 /// A lock that a goroutine is about to take: it counts as taken, so that only a second release is its
@@ -152,8 +168,16 @@ const MOST_FRAMES: usize = 200;
 /// Packages whose innermost frames are the wait itself.
 const WAITS: [&str; 5] = ["runtime.", "internal/runtime/", "sync.", "internal/sync.", "time.Sleep"];
 
-/// What is ahead of `g`, whose stack is `walk`: each operation on a watched object once, in the order
-/// in which it was found. `memory` is that of the instant.
+/// What is ahead of one goroutine.
+#[derive(Default, Debug)]
+pub struct Outlook {
+    /// Each operation on a watched object once, in the order in which it was found.
+    pub all: Vec<Ahead>,
+    /// Instructions that were run for it.
+    pub spent: u32,
+}
+
+/// What is ahead of `g`, whose stack is `walk`. `memory` is that of the instant.
 pub fn ahead(
     machine: &mut Machine<'_>,
     image: &Image,
@@ -162,68 +186,152 @@ pub fn ahead(
     walk: &Walk,
     taking: Option<Taking>,
     watched: &Watched,
-) -> Vec<Event> {
+) -> Outlook {
     let frames = user_frames(image, walk);
     let pending = defers::pending(image, memory, g, walk);
-    let mut balances = State::blank();
+    let mut state = innermost(image, g, frames.first());
     if let Some((taking, object)) = taking.and_then(|t| Some((t, watched.find(t.at, t.operation)?))) {
-        balances.begin(object.number(taking.operation), 1);
+        state.begin(object.number(taking.operation), 1);
     }
-    let mut reached = true;
+    let (mut states, mut reached) = (vec![state], true);
     for physical in frames.iter().take(MOST_FRAMES) {
         let closures = pending.get(&physical.sp).cloned().unwrap_or_default();
         let view = View { memory, stack: (g.stack_lo.get(), g.stack_hi.get()), floor: physical.sp.get() };
         let frame = Frame { view, pending: closures.iter().map(|c| c.closure).collect() };
-        let start = start(g, physical, &balances);
+        states.iter_mut().for_each(|state| enter(Convention::of(image.arch), g, physical, state));
         if reached {
-            let ends = machine.frame(physical.pc, start.clone(), &frame);
-            match ends.into_iter().reduce(|mut a, b| {
-                a.join(&b);
-                a
-            }) {
-                Some(end) => {
-                    balances = State::blank();
-                    balances.balances = end.balances;
-                    continue;
-                }
-                None => reached = false,
+            let ends = machine.frame(physical.pc, states.clone(), &frame);
+            if !ends.is_empty() {
+                states = ends;
+                continue;
             }
+            reached = false;
         }
         // No return is reached from here on: what is sure to run still are the pending deferred calls.
+        let Some(start) = joined(states) else { break };
         let all: Vec<u64> = closures.iter().map(|c| c.closure).collect();
-        let end = machine.deferred(&all, start, &frame);
-        balances.balances = end.balances;
+        states = vec![machine.deferred(&all, start, &frame)];
     }
-    let mut events = machine.take_events();
-    let mut seen = rustc_hash::FxHashSet::default();
-    events.retain(|event| seen.insert((event.object, event.operation)));
-    events
+    let spent = machine.spent();
+    Outlook { all: each_once(machine.take_events()), spent }
+}
+
+/// What a timer's function, the func value at `closure`, does when the timer fires.
+pub fn of_timer(machine: &mut Machine<'_>, memory: &dyn Memory, closure: Addr) -> Vec<Ahead> {
+    let view = View { memory, stack: (0, 0), floor: 0 };
+    let frame = Frame { view, pending: Vec::new() };
+    machine.deferred(&[closure.get()], State::blank(), &frame);
+    let mut all = each_once(machine.take_events());
+    all.iter_mut().for_each(|one| one.event.deferred = false);
+    all
+}
+
+fn joined(states: Vec<State>) -> Option<State> {
+    states.into_iter().reduce(|mut a, b| {
+        a.join(&b);
+        a
+    })
+}
+
+/// Each operation on each object once. It hangs on nothing when one way to it doesn't, or when both
+/// answers to one question lead to it.
+fn each_once(events: Vec<Event>) -> Vec<Ahead> {
+    let mut order: Vec<Event> = Vec::new();
+    let mut gates: FxHashMap<(Object, Operation), Gate> = FxHashMap::default();
+    for event in events {
+        let key = (event.object, event.operation);
+        match gates.get_mut(&key) {
+            Some(gate) => *gate = gate.join(event.gate),
+            None => {
+                gates.insert(key, event.gate);
+                order.push(event);
+            }
+        }
+    }
+    let firm = |event: &Event| gates.get(&(event.object, event.operation)) == Some(&Gate::Open);
+    order.iter().map(|event| Ahead { event: *event, firm: firm(event) }).collect()
+}
+
+/// Whether the frames before the first of the program's own are in the middle of taking a lock: what
+/// comes of that, the frames do not say.
+pub fn is_taking(image: &Image, walk: &Walk) -> bool {
+    let takes = |frame: &Physical| {
+        let pc = frame.pc.back(u64::from(!frame.trap));
+        let Some(func) = image.modules.find(pc) else { return false };
+        let name = func.name().strip_prefix("internal/").unwrap_or(func.name());
+        TAKES.iter().any(|prefix| name.starts_with(prefix))
+    };
+    walk.frames.iter().take_while(|frame| waits(image, frame)).any(takes)
+}
+
+/// Functions in which a lock is being taken.
+const TAKES: [&str; 4] = ["sync.(*Mutex).", "sync.(*RWMutex).", "sync.(*rlocker).", "sync.(*Cond).Wait"];
+
+fn waits(image: &Image, frame: &Physical) -> bool {
+    let func = image.modules.find(frame.pc.back(u64::from(!frame.trap)));
+    func.is_some_and(|f| WAITS.iter().any(|prefix| f.name().starts_with(prefix)))
 }
 
 /// The frames from the one that called the wait.
 fn user_frames<'w>(image: &Image, walk: &'w Walk) -> &'w [Physical] {
-    let waits = |frame: &&Physical| {
-        let func = image.modules.find(frame.pc.back(u64::from(!frame.trap)));
-        func.is_some_and(|f| WAITS.iter().any(|prefix| f.name().starts_with(prefix)))
-    };
-    let skip = walk.frames.iter().take_while(waits).count();
+    let skip = walk.frames.iter().take_while(|frame| waits(image, frame)).count();
     walk.frames.get(skip..).unwrap_or_default()
 }
 
-/// Registers at the return address of a parked frame.
-fn start(g: &G, frame: &Physical, balances: &State) -> State {
-    let mut state = balances.clone();
-    state.registers = [Value::UNKNOWN; value::REGISTERS];
-    let known =
-        [(amd64::RSP, frame.sp.get()), (amd64::RBP, frame.fp.back(16).get()), (amd64::R14, g.at.get())];
-    for (register, bits) in known {
-        if let Some(slot) = state.registers.get_mut(register) {
-            *slot = Value::known(bits);
-        }
+/// What is known where the innermost frame goes on, but for the registers that tell where it is. After
+/// a call no register holds anything; in the middle of the code all do, and none is known.
+fn innermost(image: &Image, g: &G, frame: Option<&Physical>) -> State {
+    let mut state = State::blank();
+    let Some(frame) = frame else { return state };
+    if frame.trap {
+        state.registers = [Value::DECIDED; value::REGISTERS];
+        state.flags = Flags::Decided;
     }
-    // X15 is zero in all Go code (ABIInternal).
-    if let Some(slot) = state.vectors.get_mut(15) {
-        *slot = (Value::known(0), Value::known(0));
+    let begins = image.modules.find(frame.pc).is_some_and(|func| func.entry() == frame.pc);
+    if begins && !g.sched.ctxt.is_null() {
+        // It has not run yet.
+        state.set(Convention::of(image.arch).closure, Value::known(g.sched.ctxt.get()));
     }
     state
+}
+
+/// Goes on in the frame `frame` with what the one inside of it left.
+fn enter(convention: &Convention, g: &G, frame: &Physical, state: &mut State) {
+    state.pushed.clear();
+    for (register, value) in convention.at_return(frame.sp, frame.fp, g.at) {
+        state.set(register, value);
+    }
+    if let Some(slot) = state.vectors.get_mut(15).filter(|_| convention.zero_vector) {
+        *slot = (Value::known(0), Value::known(0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_is_firm_when_one_way_to_it_is_or_both_answers_lead_to_it() {
+        let mut watched = Watched::default();
+        watched.add(Addr::new(0x10), Kind::Mutex);
+        watched.add(Addr::new(0x20), Kind::Mutex);
+        let [a, b] = [0x10, 0x20].map(|at| watched.find(Addr::new(at), Operation::Unlock).unwrap());
+        let event = |object, gate| Event {
+            object,
+            operation: Operation::Unlock,
+            at: Addr::new(1),
+            deferred: false,
+            gate,
+        };
+        let firm = |gates: &[Gate]| {
+            let events = gates.iter().map(|gate| event(a, *gate)).chain([event(b, Gate::Open)]);
+            let found = each_once(events.collect());
+            assert_eq!(found.len(), 2);
+            found.first().map(|one| one.firm)
+        };
+        assert_eq!(firm(&[Gate::Side(4, true), Gate::Side(4, true)]), Some(false));
+        assert_eq!(firm(&[Gate::Side(4, true), Gate::Side(4, false)]), Some(true));
+        assert_eq!(firm(&[Gate::Attempt, Gate::Side(4, false)]), Some(false));
+        assert_eq!(firm(&[Gate::Attempt, Gate::Open]), Some(true));
+    }
 }

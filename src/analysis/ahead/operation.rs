@@ -2,7 +2,7 @@
 //! its arguments. Names are the runtime's and package sync's own, in all releases.
 
 use super::Operation;
-use super::amd64::{RAX, RBX, RDI, RSI};
+use super::convention::Convention;
 use super::value::{State, Value, View};
 
 /// What becomes of a call.
@@ -17,6 +17,9 @@ pub enum Callee {
     Pushes(Value),
     /// It does these operations: object, what, step of the balance.
     Does(Vec<(u64, Operation, i8)>),
+    /// It tries to take a lock, and says in its result whether it has it; or to change a word of the
+    /// program's own, where no object is named.
+    Tries(Option<(u64, Operation)>),
     /// Its code is followed.
     Follow,
 }
@@ -43,26 +46,53 @@ const NEVER: [&str; 12] = [
     "sync.fatal",
 ];
 
+/// Whether a call of the function `name` does anything that matters, where the name tells.
+pub fn acts(name: &str) -> Option<bool> {
+    const ACT: [&str; 7] = [
+        "runtime.deferproc",
+        "runtime.deferreturn",
+        "runtime.selectgo",
+        "runtime.selectnb",
+        "runtime.chansend",
+        "runtime.chanrecv",
+        "runtime.closechan",
+    ];
+    let starts = |all: &[&str]| all.iter().any(|prefix| name.starts_with(prefix));
+    if starts(&ACT) {
+        return Some(true);
+    }
+    let stripped = name.strip_prefix("internal/").unwrap_or(name);
+    let known = known(stripped, Value::known(0), Value::UNKNOWN).is_some_and(|does| !does.is_empty());
+    let tries = attempt(stripped, Value::UNKNOWN, Value::known(0)).is_some();
+    if known || tries || name == "sync.(*WaitGroup).Add" {
+        return Some(true);
+    }
+    (starts(&OPAQUE) || starts(&NEVER)).then_some(false)
+}
+
 /// What a call of the function `name` does, given the registers at the call.
-pub fn callee(name: &str, state: &State, view: &View<'_>) -> Callee {
+pub fn callee(name: &str, convention: &Convention, state: &State, view: &View<'_>) -> Callee {
     if NEVER.iter().any(|prefix| name.starts_with(prefix)) {
         return Callee::NeverReturns;
     }
     if name.starts_with("runtime.gcWriteBarrier") || name.starts_with("runtime.wbZero") {
         return Callee::Keeps;
     }
-    let register = |n: usize| state.registers.get(n).copied().unwrap_or(Value::UNKNOWN);
+    let argument = |n: usize| convention.arguments.get(n).map_or(Value::UNKNOWN, |r| state.register(*r));
     match name {
-        "runtime.deferproc" => return Callee::Pushes(register(RAX)),
+        "runtime.deferproc" => return Callee::Pushes(argument(0)),
         "runtime.deferprocStack" => {
-            let closure = register(RAX).bits.map(|d| state.load(view, d.wrapping_add(24), 8));
+            let closure = argument(0).bits.map(|d| state.load(view, d.wrapping_add(24), 8));
             return Callee::Pushes(closure.unwrap_or(Value::UNKNOWN));
         }
-        "runtime.selectgo" => return select(state, view),
+        "runtime.selectgo" => return select(argument(0), argument(3), argument(4), state, view),
         _ => {}
     }
     let stripped = name.strip_prefix("internal/").unwrap_or(name);
-    match known(stripped, register(RAX), register(RBX)) {
+    if let Some(tries) = attempt(stripped, argument(0), argument(1)) {
+        return tries;
+    }
+    match known(stripped, argument(0), argument(1)) {
         Some(operations) => Callee::Does(operations),
         None if OPAQUE.iter().any(|prefix| name.starts_with(prefix)) => Callee::Opaque,
         None => Callee::Follow,
@@ -76,13 +106,15 @@ fn known(name: &str, first: Value, second: Value) -> Option<Vec<(u64, Operation,
         object.bits.map(|at| vec![(at, operation, step)]).unwrap_or_default()
     };
     Some(match name {
-        "sync.(*Mutex).Lock" | "sync.(*Mutex).TryLock" => one(first, O::Unlock, 1),
+        "sync.(*Mutex).Lock" | "sync.(*Mutex).lockSlow" => one(first, O::Unlock, 1),
         "sync.(*Mutex).Unlock" => one(first, O::Unlock, -1),
-        "sync.(*Mutex).lockSlow" | "sync.(*Mutex).unlockSlow" | "sync.(*RWMutex).rUnlockSlow" => Vec::new(),
-        "sync.(*RWMutex).Lock" | "sync.(*RWMutex).TryLock" => one(first, O::Unlock, 1),
+        "sync.(*Mutex).unlockSlow" | "sync.(*RWMutex).rUnlockSlow" => Vec::new(),
+        "sync.(*RWMutex).Lock" => one(first, O::Unlock, 1),
         "sync.(*RWMutex).Unlock" => one(first, O::Unlock, -1),
-        "sync.(*RWMutex).RLock" | "sync.(*RWMutex).TryRLock" | "sync.(*rlocker).Lock" => {
-            one(first, O::RUnlock, 1)
+        "sync.(*RWMutex).RLock" | "sync.(*rlocker).Lock" => one(first, O::RUnlock, 1),
+        // The slow end of an inlined RLock: whoever is on the way there does not have it yet.
+        "sync.runtime_SemacquireRWMutexR" | "sync.runtime_SemacquireMutex" => {
+            one(first.map(|at| at.wrapping_sub(READER_SEMAPHORE)), O::RUnlock, 1)
         }
         "sync.(*RWMutex).RUnlock" | "sync.(*rlocker).Unlock" => one(first, O::RUnlock, -1),
         "sync.(*WaitGroup).Done" => one(first, O::Done, 0),
@@ -104,11 +136,25 @@ fn known(name: &str, first: Value, second: Value) -> Option<Vec<(u64, Operation,
     })
 }
 
+/// `RWMutex.readerSem` from the start of the RWMutex, in bytes (sync/rwmutex.go, all releases).
+const READER_SEMAPHORE: u64 = 12;
+
+/// Attempts that may fail, by name.
+fn attempt(name: &str, first: Value, old: Value) -> Option<Callee> {
+    let object = |operation| Callee::Tries(first.bits.map(|at| (at, operation)));
+    Some(match name {
+        "sync.(*Mutex).TryLock" | "sync.(*RWMutex).TryLock" => object(Operation::Unlock),
+        "sync.(*RWMutex).TryRLock" => object(Operation::RUnlock),
+        // Where the compiler does not inline them.
+        _ if name.starts_with("sync/atomic.CompareAndSwap") && old.sure().is_some() => Callee::Tries(None),
+        _ => return None,
+    })
+}
+
 /// `selectgo(cas0, order0, pc0, nsends, nrecvs, block)`: cases of 16 bytes `{channel, elem}`, sends
 /// first (runtime/select.go).
-fn select(state: &State, view: &View<'_>) -> Callee {
-    let register = |n: usize| state.registers.get(n).and_then(|v| v.bits);
-    let (Some(cases), Some(sends), Some(receives)) = (register(RAX), register(RDI), register(RSI)) else {
+fn select(cases: Value, sends: Value, receives: Value, state: &State, view: &View<'_>) -> Callee {
+    let (Some(cases), Some(sends), Some(receives)) = (cases.bits, sends.bits, receives.bits) else {
         return Callee::Opaque;
     };
     let mut operations = Vec::new();

@@ -12,15 +12,26 @@ pub struct Value {
     pub bits: Option<u64>,
     /// Whether another goroutine may change it before the code runs.
     pub tainted: bool,
+    /// Whether it hangs on something that was decided already when the run began, but is not known:
+    /// what a register held, how a comparison or a swap ended.
+    pub decided: bool,
 }
 
 impl Value {
     /// Nothing is known.
-    pub const UNKNOWN: Value = Value { bits: None, tainted: true };
+    pub const UNKNOWN: Value = Value { bits: None, tainted: true, decided: false };
+
+    /// It is not known, but settled.
+    pub const DECIDED: Value = Value { bits: None, tainted: true, decided: true };
 
     /// A constant.
     pub const fn known(bits: u64) -> Value {
-        Value { bits: Some(bits), tainted: false }
+        Value { bits: Some(bits), tainted: false, decided: false }
+    }
+
+    /// Unknown; settled where one of the values is that it is made of.
+    pub const fn unknown_of(decided: bool) -> Value {
+        if decided { Value::DECIDED } else { Value::UNKNOWN }
     }
 
     /// The bits, if branches may be decided on them.
@@ -31,21 +42,24 @@ impl Value {
     /// What `f` makes of this and `other`.
     pub fn with(self, other: Value, f: impl FnOnce(u64, u64) -> u64) -> Value {
         match (self.bits, other.bits) {
-            (Some(a), Some(b)) => Value { bits: Some(f(a, b)), tainted: self.tainted || other.tainted },
-            _ => Value::UNKNOWN,
+            (Some(a), Some(b)) => {
+                Value { bits: Some(f(a, b)), tainted: self.tainted || other.tainted, decided: false }
+            }
+            _ => Value::unknown_of(self.decided || other.decided),
         }
     }
 
     /// What `f` makes of this.
     pub fn map(self, f: impl FnOnce(u64) -> u64) -> Value {
-        Value { bits: self.bits.map(f), tainted: self.tainted }
+        Value { bits: self.bits.map(f), ..self }
     }
 
     fn join(self, other: Value) -> Value {
+        let decided = self.decided || other.decided;
         if self.bits == other.bits {
-            Value { bits: self.bits, tainted: self.tainted || other.tainted }
+            Value { bits: self.bits, tainted: self.tainted || other.tainted, decided }
         } else {
-            Value::UNKNOWN
+            Value::unknown_of(decided)
         }
     }
 }
@@ -70,10 +84,68 @@ pub enum Flags {
     Compare(Value, Value, usize),
     /// The result of a logical operation on so many bytes.
     Result(Value, usize),
+    /// It was settled before the run began, but is not known.
+    Decided,
+}
+
+impl Flags {
+    /// Known to say equal, or not equal.
+    pub const fn equal(equal: bool) -> Flags {
+        Flags::Result(Value::known(!equal as u64), 1)
+    }
+
+    /// Whether the outcome was settled before the run began, though it is not known.
+    pub fn decided(self) -> bool {
+        match self {
+            Flags::Unknown => false,
+            Flags::Compare(a, b, _) => a.decided || b.decided,
+            Flags::Result(value, _) => value.decided,
+            Flags::Decided => true,
+        }
+    }
+}
+
+/// On what it hangs that this way is taken, where that is no matter of what is yet to come.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Gate {
+    /// On nothing.
+    #[default]
+    Open,
+    /// On something that was decided when the run began: the branch that asks for it, and the answer.
+    Side(u64, bool),
+    /// On an attempt that may fail, or on several things.
+    Attempt,
+}
+
+impl Gate {
+    /// What a way hangs on where two have met.
+    pub fn join(self, other: Gate) -> Gate {
+        match (self, other) {
+            (Gate::Open, _) | (_, Gate::Open) => Gate::Open,
+            (Gate::Side(a, x), Gate::Side(b, y)) if a == b => {
+                if x == y {
+                    self
+                } else {
+                    Gate::Open
+                }
+            }
+            _ => Gate::Attempt,
+        }
+    }
+
+    /// After one more branch on something decided.
+    pub fn side(self, at: u64, answer: bool) -> Gate {
+        match self {
+            Gate::Open => Gate::Side(at, answer),
+            // It was asked before: in a loop that comes back with something new.
+            Gate::Side(before, _) if before == at => self,
+            _ => Gate::Attempt,
+        }
+    }
 }
 
 /// How often a watched object was taken (+1) and released (-1) on the way here: the range over all
-/// paths that were joined, and the lowest point of any.
+/// paths that were joined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Balance {
     /// Which watched object, by its number.
@@ -82,8 +154,6 @@ pub struct Balance {
     pub low: i8,
     /// Highest sum.
     pub high: i8,
-    /// Lowest sum at any point of any path.
-    pub least: i8,
 }
 
 /// Registers that exist: 16 on amd64, 32 on arm64.
@@ -104,11 +174,26 @@ pub struct State {
     pub vectors: [(Value, Value); REGISTERS],
     /// The last comparison.
     pub flags: Flags,
+    /// What the next comparison will say, when it asks how a swap went.
+    pub swapped: Option<bool>,
     stores: Vec<(u64, u8, Value)>,
     /// Sums of the watched objects that were touched, sorted by object.
     pub balances: Vec<Balance>,
     /// Deferred calls pushed on this path: closures, last pushed last.
     pub pushed: Vec<Value>,
+    /// On what this path hangs.
+    pub gate: Gate,
+}
+
+/// What a release says of the object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Release {
+    /// It was taken on the way: no more than that is given back.
+    OwnTaking,
+    /// On some of the ways that met here it was not taken.
+    Perhaps,
+    /// It was not taken on any way here: it is held now.
+    Held,
 }
 
 /// Memory as the interpreter sees it: the snapshot and which part of it nobody else changes.
@@ -128,9 +213,23 @@ impl State {
             registers: [Value::UNKNOWN; REGISTERS],
             vectors: [(Value::UNKNOWN, Value::UNKNOWN); REGISTERS],
             flags: Flags::Unknown,
+            swapped: None,
             stores: Vec::new(),
             balances: Vec::new(),
             pushed: Vec::new(),
+            gate: Gate::Open,
+        }
+    }
+
+    /// A register.
+    pub fn register(&self, number: usize) -> Value {
+        self.registers.get(number).copied().unwrap_or(Value::UNKNOWN)
+    }
+
+    /// Sets a register.
+    pub fn set(&mut self, number: usize, value: Value) {
+        if let Some(slot) = self.registers.get_mut(number) {
+            *slot = value;
         }
     }
 
@@ -153,7 +252,11 @@ impl State {
         }
         let mut buf = [0; 8];
         let read = buf.get_mut(..bytes).is_some_and(|buf| view.memory.read(Addr::new(at), buf).is_ok());
-        if read { Value { bits: Some(u64::from_le_bytes(buf)), tainted: !own } } else { Value::UNKNOWN }
+        if read {
+            Value { bits: Some(u64::from_le_bytes(buf)), tainted: !own, decided: false }
+        } else {
+            Value::UNKNOWN
+        }
     }
 
     /// Remembers a store of `bytes` (up to 8) at a known address.
@@ -166,28 +269,30 @@ impl State {
         self.stores.push((at, len, value.map(|bits| truncate(bits, bytes))));
     }
 
-    /// Counts one taking (+1) or release (-1); answers whether the sum may now be below zero for the
-    /// first time on some path.
-    pub fn count(&mut self, object: u32, step: i8) -> bool {
+    /// Counts one taking (+1) or release (-1); says what a release tells of the object.
+    pub fn count(&mut self, object: u32, step: i8) -> Release {
         let place = self.balances.binary_search_by_key(&object, |b| b.object);
         let index = match place {
             Ok(index) => index,
             Err(index) => {
-                self.balances.insert(index, Balance { object, low: 0, high: 0, least: 0 });
+                self.balances.insert(index, Balance { object, low: 0, high: 0 });
                 index
             }
         };
-        let Some(balance) = self.balances.get_mut(index) else { return false };
-        let before = balance.least;
+        let Some(balance) = self.balances.get_mut(index) else { return Release::OwnTaking };
         balance.low = (balance.low + step).clamp(-CLAMP, CLAMP);
         balance.high = (balance.high + step).clamp(-CLAMP, CLAMP);
-        balance.least = balance.least.min(balance.low);
-        before >= 0 && balance.least < 0
+        match (balance.low < 0, balance.high < 0) {
+            _ if step >= 0 => Release::OwnTaking,
+            (_, true) => Release::Held,
+            (true, false) => Release::Perhaps,
+            (false, false) => Release::OwnTaking,
+        }
     }
 
     /// Sets the sum that an object starts with.
     pub fn begin(&mut self, object: u32, sum: i8) {
-        let step = Balance { object, low: sum, high: sum, least: sum.min(0) };
+        let step = Balance { object, low: sum, high: sum };
         match self.balances.binary_search_by_key(&object, |b| b.object) {
             Ok(index) => {
                 if let Some(b) = self.balances.get_mut(index) {
@@ -219,10 +324,13 @@ impl State {
             *a = (a.0.join(b.0), a.1.join(b.1));
         }
         if self.flags != other.flags {
-            self.flags = Flags::Unknown;
+            let decided = self.flags.decided() || other.flags.decided();
+            self.flags = if decided { Flags::Decided } else { Flags::Unknown };
         }
         self.join_stores(other);
         self.join_balances(other);
+        self.gate = self.gate.join(other.gate);
+        self.swapped = self.swapped.filter(|_| self.swapped == other.swapped);
         if self.pushed != other.pushed {
             let longer = self.pushed.len().max(other.pushed.len());
             let mut joined = Vec::with_capacity(longer);
@@ -266,7 +374,6 @@ impl State {
                     if let Some(b) = self.balances.get_mut(index) {
                         b.low = b.low.min(theirs.low);
                         b.high = b.high.max(theirs.high);
-                        b.least = b.least.min(theirs.least);
                     }
                 }
                 Err(index) => {
@@ -299,20 +406,32 @@ mod tests {
         let mut state = State::blank();
         assert_eq!(state.load(&view, 0x1000, 8), Value::UNKNOWN);
         assert_eq!(state.load(&view, 0x1010, 4).sure(), Some(0x1111_1111));
-        assert_eq!(state.load(&view, 0x9000, 1), Value { bits: Some(0x22), tainted: true });
+        assert_eq!(state.load(&view, 0x9000, 1), Value { bits: Some(0x22), tainted: true, decided: false });
         state.store(0x1010, 8, Value::known(0x0102_0304_0506_0708));
         assert_eq!(state.load(&view, 0x1014, 4).sure(), Some(0x0102_0304));
         assert_eq!(state.load(&view, 0x100c, 8), Value::UNKNOWN);
     }
 
     #[test]
-    fn a_release_before_a_taking_shows_below_zero_on_any_path() {
+    fn a_release_before_a_taking_tells_that_it_is_held() {
         let mut a = State::blank();
-        assert!(!a.count(3, 1));
-        assert!(!a.count(3, -1));
-        assert!(a.count(3, -1));
-        let mut b = State::blank();
-        b.join(&a);
-        assert_eq!(b.balances.first().map(|b| (b.low, b.high, b.least)), Some((-1, 0, -1)));
+        assert_eq!(a.count(3, 1), Release::OwnTaking);
+        assert_eq!(a.count(3, -1), Release::OwnTaking);
+        assert_eq!(a.count(3, -1), Release::Held);
+        // Where a way met that has it from here, nothing is sure.
+        let (mut b, mut c) = (State::blank(), State::blank());
+        b.count(3, 1);
+        c.join(&b);
+        assert_eq!(c.count(3, -1), Release::Perhaps);
+        assert_eq!(c.count(3, -1), Release::Held);
+    }
+
+    #[test]
+    fn what_both_answers_lead_to_hangs_on_neither() {
+        let (yes, no) = (Gate::Open.side(7, true), Gate::Open.side(7, false));
+        assert_eq!((yes.join(no), yes.join(yes)), (Gate::Open, yes));
+        assert_eq!(yes.join(Gate::Open), Gate::Open);
+        assert_eq!((yes.side(7, false), yes.side(8, true)), (yes, Gate::Attempt));
+        assert_eq!(yes.join(Gate::Attempt), Gate::Attempt);
     }
 }

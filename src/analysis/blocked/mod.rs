@@ -341,8 +341,8 @@ pub struct Blocked {
     /// Timers that are set, but for those that wake a sleeping goroutine.
     pub timers: Vec<Timer>,
     /// Goroutines of which no more than the kind is known, because they went on before their objects
-    /// were read.
-    pub moved: u64,
+    /// were read: indices into the snapshot's list, ascending.
+    pub moved: Vec<u32>,
     /// What is missing.
     pub diagnostics: Diagnostics,
 }
@@ -351,6 +351,11 @@ impl Blocked {
     /// What a goroutine waits for.
     pub fn on(&self, index: usize) -> Option<&BlockedOn> {
         self.of.get(index)?.as_ref()
+    }
+
+    /// Whether a goroutine went on before its objects were read.
+    pub fn has_moved(&self, index: u32) -> bool {
+        self.moved.binary_search(&index).is_ok()
     }
 
     /// An object.

@@ -43,18 +43,19 @@ pub(super) fn assemble(inputs: &Inputs<'_>, heap: &dyn Memory, raws: Raws) -> Fo
     Found { blocked: all.blocked, polls: all.polls }
 }
 
-/// Takes back what was said of goroutines that went on meanwhile, but for the kind.
+/// Takes back what was said of goroutines that went on meanwhile, but for the kind. `moved` is ascending.
 pub(super) fn forget(blocked: &mut Blocked, moved: &[usize]) {
     for index in moved {
         if let Some(on) = blocked.of.get_mut(*index).and_then(Option::as_mut) {
-            *on = BlockedOn::bare(on.kind, on.operation);
-            blocked.moved = blocked.moved.saturating_add(1);
+            // Who went on did not wait for ever.
+            let kind = if on.kind == Kind::Forever { Kind::Unknown } else { on.kind };
+            *on = BlockedOn::bare(kind, on.operation);
         }
     }
-    let gone: FxHashSet<u32> = moved.iter().filter_map(|i| u32::try_from(*i).ok()).collect();
-    if !gone.is_empty() {
+    blocked.moved = moved.iter().filter_map(|i| u32::try_from(*i).ok()).collect();
+    if !blocked.moved.is_empty() {
         for object in &mut blocked.objects {
-            object.waiters.retain(|waiter| !gone.contains(waiter));
+            object.waiters.retain(|waiter| blocked.moved.binary_search(waiter).is_err());
         }
     }
 }
@@ -329,6 +330,6 @@ mod tests {
         assert_eq!(blocked.on(0), on().as_ref());
         assert_eq!(blocked.on(2), Some(&BlockedOn::bare(Kind::Mutex, Operation::Lock)));
         assert_eq!(blocked.objects.first().map(|o| o.waiters.clone()), Some(vec![0]));
-        assert_eq!(blocked.moved, 1);
+        assert_eq!(blocked.moved, [1, 2]);
     }
 }

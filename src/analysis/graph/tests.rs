@@ -145,7 +145,7 @@ fn a_timer_or_a_second_holder_that_goes_on_breaks_a_ring() {
     hand.held(b, first);
     assert_eq!(hand.graph().rings.len(), 1);
     let runs = hand.runs();
-    hand.waker(a, Operation::Lock, Agent::Goroutine(runs), Trust::Possible);
+    hand.waker(a, Operation::Lock, Agent::Goroutine(runs), Trust::Likely);
     assert!(hand.graph().rings.is_empty());
     let mut timed = Hand::default();
     let lock = timed.object(ObjectKind::Mutex);
@@ -208,4 +208,25 @@ fn a_sender_waits_behind_its_receiver_but_an_idle_worker_behind_nobody() {
     assert_eq!(graph.roots[sender as usize], Root::Goroutine(reads));
     assert_eq!(graph.roots[worker as usize], Root::Goroutine(worker));
     assert_eq!(graph.fates[worker as usize], Fate::Awaited);
+}
+
+#[test]
+fn hints_make_no_deadlock_and_undo_none() {
+    let mut hand = Hand::default();
+    let tries = hand.runs();
+    let (a, b) = (hand.object(ObjectKind::Mutex), hand.object(ObjectKind::Mutex));
+    let left = hand.wants(&[(b, Operation::Lock)]);
+    let right = hand.wants(&[(a, Operation::Lock)]);
+    hand.held(a, left);
+    hand.waker(b, Operation::Lock, Agent::Goroutine(right), Trust::Possible);
+    let deadlocks =
+        |hand: &Hand| hand.graph().rings.iter().filter_map(|ring| ring.deadlock).collect::<Vec<_>>();
+    assert_eq!(deadlocks(&hand), []);
+    // Who tries to take it is only a hint beside who has it.
+    hand.held(b, right);
+    hand.waker(a, Operation::Lock, Agent::Goroutine(tries), Trust::Possible);
+    assert_eq!(deadlocks(&hand), [Trust::Certain]);
+    // A timer is another matter: it may release what somebody else holds.
+    hand.waker(a, Operation::Lock, Agent::Time, Trust::Possible);
+    assert_eq!(deadlocks(&hand), []);
 }

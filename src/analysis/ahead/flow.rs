@@ -1,0 +1,50 @@
+//! Analysis, ahead: what one instruction, of either processor, does to the flow and to objects.
+
+use super::value::{State, Value};
+
+/// What an instruction does to the flow.
+pub enum Flow {
+    /// Goes on with the next.
+    Next,
+    /// Jumps.
+    Jump(u64),
+    /// Jumps or goes on: each with what is known then.
+    Either {
+        /// Where the jump leads.
+        target: u64,
+        /// Whether the answer was settled before the run began.
+        decided: bool,
+        /// The answer "equal" of the comparison that it asks for, if it asks for that: of the way that
+        /// jumps; the other way has the opposite.
+        equal: Option<bool>,
+    },
+    /// Jumps to one of the targets in a table at this address.
+    Table(u64),
+    /// Calls, if known where.
+    Call(Option<u64>),
+    /// Returns.
+    Return,
+    /// Compares and swaps: goes on in two ways.
+    Swap(Swap),
+    /// Ends here.
+    Stop,
+}
+
+/// An attempt to change a word that may fail.
+pub struct Swap {
+    /// The word, if known where.
+    pub at: Option<u64>,
+    /// What it would become.
+    pub new: Value,
+    /// Whether it is tried with a constant, so that who fails has not got what he wants; an attempt with
+    /// what was read before is repeated until it succeeds.
+    pub from_constant: bool,
+    /// Whether the answer is not in the flags, but in what the next comparison says.
+    pub compared_next: bool,
+}
+
+/// Is told of atomic operations.
+pub trait Touch {
+    /// An atomic addition of `step` to this address.
+    fn add(&mut self, at: u64, step: i64, pc: u64, state: &mut State);
+}
