@@ -4,6 +4,7 @@
 #   setup.sh go                            find or install a Go command that can fetch releases
 #   setup.sh toolchains [RELEASE...]       fetch the Go releases of releases.txt, or those given
 #   setup.sh debian                        install compilers, gdb and qemu-user (Debian packages)
+#   setup.sh delve                         install Delve, to be measured against; print its path
 #   setup.sh build RELEASE KIND PROG...    build test programs, print the path of each binary
 #   setup.sh run CMD...                    run CMD with the environment that the tests want
 #   setup.sh kinds                         list the build kinds
@@ -15,6 +16,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here")
 cache=${ALLGS_CACHE:-$root/.cache}
 bootstrap=1.27.4
+delve=1.27.2
 kinds='default s w pie pie-s cgo cgo-s cgo-pie race noopt v3 arm64 arm64-s arm64-pie arm64-cgo'
 kinds+=' c-shared c-archive plugin musl cover experiment vendor unknown'
 
@@ -147,6 +149,17 @@ cmd_debian() {
   install_packages gcc libc6-dev gdb qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross musl-tools
 }
 
+cmd_delve() {
+  local out=$cache/delve-$delve/dlv
+  if [[ ! -x $out ]]; then
+    need_go
+    say "building Delve $delve"
+    GOBIN=${out%/*} GOTOOLCHAIN=go$bootstrap "$go" install "github.com/go-delve/delve/cmd/dlv@v$delve" >&2 ||
+      die "cannot build Delve $delve"
+  fi
+  printf '%s\n' "$out"
+}
+
 # Sets `settings` (environment) and `flags` (of go build) for a kind.
 kind_options() {
   settings=(GOOS=linux GOARCH=amd64 GOAMD64=v1 CGO_ENABLED=0 GOEXPERIMENT=)
@@ -237,7 +250,7 @@ cmd_run() {
 }
 
 case ${1:-help} in
-  go | toolchains | debian | build | run) "cmd_$1" "${@:2}" ;;
+  go | toolchains | debian | delve | build | run) "cmd_$1" "${@:2}" ;;
   kinds) printf '%s\n' $kinds ;;
   help | -h | --help) sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
   *) die "unknown command '$1', see setup.sh help" ;;

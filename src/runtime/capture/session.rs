@@ -102,7 +102,7 @@ struct Session<'a, 'i> {
     look: Look,
     /// The last look before the stop: what is equal after it did not run.
     base: Keys,
-    /// When that look began.
+    /// When the look before that began.
     based: Clock,
     /// The shortest that a look at all took.
     looking: Duration,
@@ -208,16 +208,19 @@ impl<'a, 'i> Session<'a, 'i> {
         self.roster.keyed(keys).filter_map(|(index, key)| Wanted::parked(index, key)).collect()
     }
 
-    /// Copies all stacks between two looks; what changed meanwhile is hot.
+    /// Copies all stacks, and once more those of goroutines that moved meanwhile: each copy lies between
+    /// two equal looks, this one's last and the base, or its goroutine is hot.
     fn copy_early(&mut self) {
         let before = self.keys();
         self.bytes_read += self.copies.copy(&self.parked(&before), self.memory, &self.readers);
         self.based = Clock::now();
         self.base = self.keys();
         if self.rules.hold(Rule::Between) {
-            self.hot.extend(self.roster.differing(&before, &self.base));
+            let moved: FxHashSet<usize> = self.roster.differing(&before, &self.base).into_iter().collect();
+            let mut again = self.parked(&self.base);
+            again.retain(|want| moved.contains(&want.index));
+            self.bytes_read += self.copies.copy(&again, self.memory, &self.readers);
         }
-        self.open.extend(self.unsettled(&self.base));
     }
 
     /// Takes the base: the last look before the stop. What moved since the one before is hot.
@@ -225,10 +228,8 @@ impl<'a, 'i> Session<'a, 'i> {
         let (before, begin) = (std::mem::take(&mut self.base), Clock::now());
         self.base = self.fill();
         let moved = self.roster.differing(&before, &self.base);
-        let new = moved.iter().filter(|i| !self.hot.contains(*i) && !self.open.contains(*i)).count();
         let between = begin.duration_since(self.based).as_secs_f64();
-        self.moving = new as f64 / between.max(1e-3);
-        self.based = begin;
+        self.moving = moved.len() as f64 / between.max(1e-3);
         self.hot.extend(moved);
         self.open.extend(self.unsettled(&self.base));
     }
@@ -305,9 +306,10 @@ impl<'a, 'i> Session<'a, 'i> {
             }
         };
         let deadline = left.and_then(|left| begin.checked_add(left));
-        let round = self.read_in_stop(&stopped, extent, room, deadline);
+        let mut round = self.read_in_stop(&stopped, extent, room, deadline);
         tracer.resume()?;
         self.pauses.push(begin.elapsed());
+        round.threads = stopped.threads;
         for (tid, why) in stopped.running {
             self.diagnostics.warn(
                 format!("thread {tid} did not stop: {why}"),
@@ -424,7 +426,7 @@ impl<'a, 'i> Session<'a, 'i> {
         if self.verify {
             self.truth = Some(Truth::read(&self.roster, self.memory, &self.image.layouts.g));
         }
-        Round { threads: stopped.threads.clone(), at, now, read, missed, copy, extent }
+        Round { threads: Vec::new(), at, now, read, missed, copy, extent }
     }
 
     /// Numbers of the goroutines that run, are about to run, or may be worked for by a system stack.
