@@ -4,7 +4,7 @@
 #   setup.sh go                            find or install a Go command that can fetch releases
 #   setup.sh toolchains [RELEASE...]       fetch the Go releases of releases.txt, or those given
 #   setup.sh debian                        install compilers, gdb and qemu-user (Debian packages)
-#   setup.sh delve                         build Delve
+#   setup.sh delve                         build Delve; print its path
 #   setup.sh programs                      fetch real programs: Debian packages, npm, PyPI
 #   setup.sh arm64-kernel                  install what testprogs/arm64-kernel.sh needs
 #   setup.sh build RELEASE KIND PROG...    build test programs, print the path of each binary
@@ -152,18 +152,6 @@ cmd_debian() {
     zstd lz4
 }
 
-# Delve writes cores of a form of its own.
-cmd_delve() {
-  need_go
-  if [[ $("$cache/tools/dlv" version 2>/dev/null) == *"Version: $delve"* ]]; then
-    say "Delve $delve is there"
-    return
-  fi
-  say "building Delve $delve"
-  GOBIN=$cache/tools GOTOOLCHAIN=go$bootstrap GOFLAGS=-mod=mod CGO_ENABLED=0 GOCACHE="$cache/go-build" \
-    "$go" install "github.com/go-delve/delve/cmd/dlv@v$delve" >&2 || die "cannot build Delve $delve"
-}
-
 # Programs that others wrote and built, as the registries have them; unpacked, not installed, so that
 # no service is started. A client that is not there leaves its program out.
 cmd_programs() {
@@ -194,6 +182,19 @@ cmd_programs() {
 
 cmd_arm64-kernel() {
   install_packages qemu-system-arm cpio gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+}
+
+# Delve is measured against, and writes cores of a form of its own.
+cmd_delve() {
+  local out=$cache/delve-$delve/dlv
+  if [[ ! -x $out ]]; then
+    need_go
+    say "building Delve $delve"
+    GOBIN=${out%/*} GOTOOLCHAIN=go$bootstrap GOCACHE="$cache/go-build" CGO_ENABLED=0 \
+      "$go" install "github.com/go-delve/delve/cmd/dlv@v$delve" >&2 ||
+      die "cannot build Delve $delve"
+  fi
+  printf '%s\n' "$out"
 }
 
 # Sets `settings` (environment) and `flags` (of go build) for a kind.
@@ -282,7 +283,7 @@ cmd_run() {
   mkdir -p "$cache"
   export ALLGS_CACHE=$cache ALLGS_SETUP=$here/setup.sh ALLGS_GO=$go
   export QEMU_LD_PREFIX=${QEMU_LD_PREFIX:-/usr/aarch64-linux-gnu}
-  PATH=$cache/tools:$(dirname "$go"):$PATH exec "$@"
+  PATH=$cache/delve-$delve:$(dirname "$go"):$PATH exec "$@"
 }
 
 case ${1:-help} in

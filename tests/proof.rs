@@ -8,7 +8,8 @@ use allgs::image::{Image, OpenOptions};
 use allgs::runtime::Snapshot;
 use allgs::runtime::capture::{CaptureOptions, Stopping, Verdict};
 use allgs::source::live::LiveProcess;
-use support::{Target, build, newest};
+use std::sync::Mutex;
+use support::{Tally, Target, build, newest, tally_all};
 
 /// Captures per program: each is a stop or more.
 fn captures() -> usize {
@@ -33,30 +34,48 @@ fn minor(release: &str) -> u32 {
     release.split('.').nth(1).and_then(|m| m.parse().ok()).expect("a release")
 }
 
+/// What a target does while it is captured.
+const SCENES: [(&str, &[&str]); 4] = [
+    ("1 % active, new ones", &["-active", "1", "-period", "50ms", "-spawn", "500"]),
+    (
+        "10 % active, hand-over, growing",
+        &["-active", "10", "-period", "200ms", "-handover", "20", "-grow", "20"],
+    ),
+    ("generators", &["-pull", "50", "-handover", "5"]),
+    ("threads in system calls", &["-blocked", "60", "-active", "1", "-period", "50ms"]),
+];
+
+/// All scenes of one release.
+fn check_release(release: &str) -> Verdict {
+    let program = build(release, "default", "load");
+    let mut sum = Verdict::default();
+    for (name, scene) in SCENES {
+        // Coroutines came to users with 1.23.
+        if scene.contains(&"-pull") && minor(release) < 23 {
+            continue;
+        }
+        let args: Vec<&str> =
+            ["-n", "3000", "-gc", "20ms", "-procs", "2"].iter().chain(scene).copied().collect();
+        let target = Target::start(&program, &args, &[]);
+        let verdict = check(&target, captures());
+        println!("{release}, {name}: accepted {}, different {}", verdict.accepted, verdict.different);
+        sum.accepted += verdict.accepted;
+        sum.different += verdict.different;
+    }
+    sum
+}
+
 #[test]
 fn what_is_accepted_unread_is_what_was_there_in_the_stop() {
-    let mut sum = Verdict::default();
-    for release in newest() {
-        let program = build(&release, "default", "load");
-        let common = ["-n", "3000", "-gc", "20ms", "-procs", "2"];
-        let scenes: [&[&str]; 3] = [
-            &["-active", "1", "-period", "50ms", "-spawn", "500"],
-            &["-active", "10", "-period", "200ms", "-handover", "20", "-grow", "20"],
-            &["-pull", "50", "-handover", "5"],
-        ];
-        for scene in scenes {
-            // Coroutines came to users with 1.23.
-            if scene.contains(&"-pull") && minor(&release) < 23 {
-                continue;
-            }
-            let args: Vec<&str> = common.iter().chain(scene).copied().collect();
-            let target = Target::start(&program, &args, &[]);
-            let verdict = check(&target, captures());
-            println!("{release} {scene:?}: accepted {}, different {}", verdict.accepted, verdict.different);
-            sum.accepted += verdict.accepted;
-            sum.different += verdict.different;
-        }
-    }
+    let sum = Mutex::new(Verdict::default());
+    tally_all(&newest(), |release| {
+        let verdict = check_release(release);
+        let mut sum = sum.lock().expect("no job panics while adding");
+        sum.accepted += verdict.accepted;
+        sum.different += verdict.different;
+        Tally::default()
+    });
+    let sum = sum.into_inner().expect("all jobs are done");
     println!("all: accepted {}, different {}", sum.accepted, sum.different);
     assert!(sum.accepted > 100_000, "only {} goroutines were accepted", sum.accepted);
     assert_eq!(sum.different, 0);

@@ -1,8 +1,20 @@
 //! Image, tests only: a small program's function tables, built by hand in the format of either
 //! generation, with offsets as literal numbers.
 
+use super::blob::FromMemory;
+use super::buildinfo::BuildInfo;
+use super::elf::ElfKind;
+use super::layout::Layouts;
+use super::layout::rules::Rules;
 use super::layout::schema::{Binder, FieldDecl, Moduledata, StructDecl};
-use crate::addr::Addr;
+use super::layout::table::Chosen;
+use super::layout::version::GoVersion;
+use super::pclntab::Modules;
+use super::statics::Statics;
+use super::{Executable, Globals, Image, Provenance};
+use crate::addr::{Addr, Bias};
+use crate::arch::Arch;
+use crate::diag::Diagnostics;
 use crate::memory::sparse::SparseMemory;
 
 /// Where the code begins.
@@ -221,4 +233,41 @@ impl Binder for Literal {
 /// `runtime.moduledata` of 1.22.
 pub fn layout() -> Moduledata {
     Moduledata::bind(&mut Literal).unwrap()
+}
+
+/// A program of one function, of a release that is built in, with the runtime's variables where
+/// `globals` says.
+pub fn image(version: &str, globals: Globals, wait_reasons: Vec<String>) -> Image {
+    let only = FuncSpec { name: "main.main", ..FuncSpec::default() };
+    let spec =
+        Spec { magic: 0xffff_fff1, quantum: 1, funcs: vec![only], end: 0x40, files: vec![], names: vec![] };
+    let memory = spec.build().memory;
+    let (arch, go) = (Arch::Amd64, GoVersion::parse(version));
+    let chosen = Chosen::of(&go).unwrap();
+    let mut diagnostics = Diagnostics::default();
+    Image {
+        arch,
+        modules: Modules::load(&memory, &FromMemory(&memory), Addr::new(MODULEDATA), &layout(), arch)
+            .unwrap(),
+        modules_by: Provenance::Symtab,
+        layouts: Layouts::bind(None, &chosen, arch, &mut diagnostics).unwrap(),
+        rules: Rules::of(&chosen).unwrap(),
+        go,
+        go_by: Provenance::Target,
+        build: BuildInfo::default(),
+        exe: Executable {
+            path: "/bin/program".into(),
+            build_id: None,
+            go_build_id: None,
+            kind: ElfKind::Exe,
+            stripped: true,
+            has_dwarf: false,
+            bias: Bias(0),
+        },
+        globals,
+        wait_reasons,
+        wait_reasons_by: Provenance::Target,
+        diagnostics,
+        statics: Statics::default(),
+    }
 }

@@ -4,6 +4,7 @@
 
 pub mod cache;
 pub mod overlay;
+pub mod share;
 pub mod sparse;
 
 use crate::addr::{Addr, Span};

@@ -1,6 +1,6 @@
 //! Runtime: from bytes to [`G`], [`M`] and [`P`]. Asks the layout for members, never a release.
 
-use super::capture::looks::SCAN_BIT;
+use super::capture::key::SCAN_BIT;
 use super::{Consistency, G, GoBuf, GoId, M, P, Status};
 use crate::addr::{Addr, Nanotime, Tid};
 use crate::image::Image;
@@ -133,5 +133,10 @@ pub fn p(view: StructView<'_>, layout: &schema::P) -> ReadResult<P> {
 /// Where the used part of a parked goroutine's stack begins: `syscallsp` counts whatever the status
 /// (a goroutine that waits for a P after its system call is runnable with it set).
 pub fn stack_start(g: &G) -> Addr {
-    if g.syscallsp.is_null() { g.sched.sp } else { g.syscallsp.min(g.sched.sp) }
+    used_from(g.syscallsp, g.sched.sp)
+}
+
+/// The same, from the two stack pointers that a g holds.
+pub fn used_from(syscallsp: Addr, sched_sp: Addr) -> Addr {
+    if syscallsp.is_null() { sched_sp } else { syscallsp.min(sched_sp) }
 }

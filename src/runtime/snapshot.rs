@@ -1,10 +1,11 @@
 //! Runtime: all goroutines, threads and processors of one capture, decoded.
 
+use super::capture::looks::Look;
 use super::capture::{Capture, CaptureOptions, Captured, Copied, Instant, Verdict, capture};
 use super::{Consistency, G, M, P, Status, decode};
 use crate::addr::{Addr, Nanotime, Tid};
 use crate::diag::Diagnostics;
-use crate::error::Result;
+use crate::error;
 use crate::image::Image;
 use crate::memory::ReadResult;
 use crate::source::{Crash, Source, Thread};
@@ -56,7 +57,11 @@ pub struct Snapshot<'a> {
 
 impl<'a> Snapshot<'a> {
     /// Captures and decodes a target.
-    pub fn take(source: &'a dyn Source, image: &Image, options: &CaptureOptions) -> Result<Snapshot<'a>> {
+    pub fn take(
+        source: &'a dyn Source,
+        image: &Image,
+        options: &CaptureOptions,
+    ) -> error::Result<Snapshot<'a>> {
         let captured = capture(source, image, options)?;
         Ok(Snapshot::decode(captured, image, source.crash()))
     }
@@ -64,6 +69,8 @@ impl<'a> Snapshot<'a> {
     fn decode(mut capture: Capture<'a>, image: &Image, crash: Option<Crash>) -> Snapshot<'a> {
         let mut diagnostics = std::mem::take(&mut capture.diagnostics);
         let (gs, dead) = decode_gs(&capture, image, &mut diagnostics);
+        // The bytes of the gs are not needed any more.
+        capture.look = Look::default();
         let l = &image.layouts;
         let ms = decode_all(&capture.scheduler.ms, |view| decode::m(view, &l.m), "thread", &mut diagnostics);
         let ps =
@@ -125,24 +132,25 @@ impl<'a> Snapshot<'a> {
     }
 }
 
-enum Decoded {
-    Alive(Box<G>),
-    Dead,
-    Unreadable,
-}
+/// The g could not be read.
+struct Unreadable;
+
+/// How many are decoded at a time: what is not kept of them is small.
+const AT_ONCE: usize = 16 << 10;
 
 fn decode_gs(capture: &Capture<'_>, image: &Image, diagnostics: &mut Diagnostics) -> (Vec<G>, u64) {
-    let decoded: Vec<Decoded> = (0..capture.roster.len())
-        .into_par_iter()
-        .with_min_len(512)
-        .map(|i| decode_one(capture, image, i))
-        .collect();
-    let (mut gs, mut dead, mut unreadable) = (Vec::with_capacity(decoded.len()), 0, 0u64);
-    for one in decoded {
-        match one {
-            Decoded::Alive(g) => gs.push(*g),
-            Decoded::Dead => dead += 1,
-            Decoded::Unreadable => unreadable += 1,
+    let count = capture.roster.len();
+    let (mut gs, mut dead, mut unreadable) = (Vec::with_capacity(count), 0, 0u64);
+    for from in (0..count).step_by(AT_ONCE) {
+        let part = from..count.min(from.saturating_add(AT_ONCE));
+        let decoded: Vec<Result<Option<G>, Unreadable>> =
+            part.into_par_iter().with_min_len(512).map(|i| decode_one(capture, image, i)).collect();
+        for one in decoded {
+            match one {
+                Ok(Some(g)) => gs.push(g),
+                Ok(None) => dead += 1,
+                Err(Unreadable) => unreadable += 1,
+            }
         }
     }
     if unreadable > 0 {
@@ -153,15 +161,16 @@ fn decode_gs(capture: &Capture<'_>, image: &Image, diagnostics: &mut Diagnostics
     (gs, dead)
 }
 
-fn decode_one(capture: &Capture<'_>, image: &Image, index: usize) -> Decoded {
-    let Some(view) = capture.roster.view(&capture.look, index) else { return Decoded::Unreadable };
-    let Ok(mut g) = decode::g(view, &image.layouts.g, &image.rules) else { return Decoded::Unreadable };
+/// `None` for one that is dead.
+fn decode_one(capture: &Capture<'_>, image: &Image, index: usize) -> Result<Option<G>, Unreadable> {
+    let view = capture.roster.view(&capture.look, index).ok_or(Unreadable)?;
+    let mut g = decode::g(view, &image.layouts.g, &image.rules).map_err(|_| Unreadable)?;
     if matches!(g.status, Status::Dead | Status::Idle | Status::DeadExtra) {
-        return Decoded::Dead;
+        return Ok(None);
     }
     g.consistency = capture.consistency.get(index).copied().unwrap_or(Consistency::Torn);
     decode::finish(&mut g, image, capture.now);
-    Decoded::Alive(Box::new(g))
+    Ok(Some(g))
 }
 
 /// Two goroutines with one number are a sign that something is read wrong: it is said.

@@ -154,6 +154,8 @@ impl Auxv {
 pub struct Stopped {
     /// All threads, with registers where they stopped.
     pub threads: Vec<Thread>,
+    /// Those that were left alone, by their numbers in the target's own PID namespace, ascending.
+    pub left: Vec<Tid>,
     /// Threads that could not be stopped within the limit, and why (state D, a vfork parent).
     pub running: Vec<(Tid, String)>,
 }

@@ -4,6 +4,9 @@
 //	load FOLDER [flags]
 //	gap        on stdin: prints the ticker's worst gap as one line of JSON and resets it
 //	stats      on stdin: prints what the goroutines did
+//	stacks     on stdin: writes all stacks as the runtime does into FOLDER/stacks.txt,
+//	           prints how long that took
+//	address    on stdin: prints where the server of -serve listens
 package main
 
 import (
@@ -31,6 +34,8 @@ type options struct {
 	ticker   bool
 	procs    int
 	ballast  int
+	blocked  int
+	serve    bool
 }
 
 func main() {
@@ -57,6 +62,12 @@ func main() {
 	startPull(o.pull)
 	startSpawner(o.spawn)
 	startGC(o.gc)
+	if err := startBlocked(o.blocked); err != nil {
+		fail(err)
+	}
+	if err := startServer(o.serve); err != nil {
+		fail(err)
+	}
 	waitForArrivals()
 	if o.ticker {
 		startTicker()
@@ -67,6 +78,11 @@ func main() {
 	}
 	p.Ready()
 	p.Serve()
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "load:", err)
+	os.Exit(3)
 }
 
 func parse() options {
@@ -83,6 +99,8 @@ func parse() options {
 	flags.IntVar(&o.grow, "grow", 0, "goroutines whose stacks grow and shrink")
 	flags.BoolVar(&o.ticker, "ticker", false, "a thread that ticks each millisecond and records its worst gap; it keeps a P")
 	flags.IntVar(&o.ballast, "ballast", 0, "megabytes of heap besides")
+	flags.IntVar(&o.blocked, "blocked", 0, "goroutines that each block a thread in a system call")
+	flags.BoolVar(&o.serve, "serve", false, "answer lines on a TCP port")
 	flags.IntVar(&o.procs, "procs", 0, "GOMAXPROCS, without the ticker's")
 	// ExitOnError: Parse ends the process on a wrong flag.
 	_ = flags.Parse(os.Args[2:])
@@ -108,6 +126,10 @@ func answer(line string) string {
 	switch line {
 	case "gap":
 		return tickerReport()
+	case "stacks":
+		return ownStacks()
+	case "address":
+		return address
 	case "stats":
 		return fmt.Sprintf(`{"works":%d,"spawns":%d,"handovers":%d,"growths":%d,"pulls":%d,"collections":%d,"goroutines":%d}`,
 			atomic.LoadUint64(&done.works), atomic.LoadUint64(&done.spawns), atomic.LoadUint64(&done.handovers),

@@ -4,15 +4,16 @@
 //! what it waits for.
 
 use super::Inputs;
+use crate::memory::share::AllCores;
 use crate::runtime::capture::Instant;
-use crate::runtime::capture::looks::{Look, Roster, changed};
+use crate::runtime::capture::looks::{Keys, Look, Roster};
 use crate::runtime::{Consistency, G, decode};
 use rayon::prelude::*;
 
 /// The g structs as they were before objects were read.
 pub(super) struct Witness {
     /// Absent for a core, in which nothing moves.
-    looked: Option<(Roster, Look)>,
+    looked: Option<(Roster, Keys)>,
     /// Goroutines that went on since the snapshot.
     moved: Vec<usize>,
 }
@@ -25,19 +26,18 @@ impl Witness {
         }
         let roster = Roster::new(gs.iter().map(|g| g.at).collect(), inputs.image.layouts.g.size);
         let mut look = roster.blank();
-        roster.look(inputs.source.memory(), &mut look);
+        let keys = roster.fill(inputs.source.memory(), &inputs.image.layouts.g, &mut look, &AllCores);
         let moved =
             (0..gs.len()).into_par_iter().filter(|i| !as_before(inputs, &roster, &look, *i)).collect();
-        Witness { looked: Some((roster, look)), moved }
+        Witness { looked: Some((roster, keys)), moved }
     }
 
     /// Indices of all goroutines that went on at any time since the snapshot, ascending.
     pub(super) fn moved_until_now(self, inputs: &Inputs<'_>) -> Vec<usize> {
         let mut moved = self.moved;
-        if let Some((roster, look)) = self.looked {
-            let mut later = roster.blank();
-            roster.look(inputs.source.memory(), &mut later);
-            moved.extend(changed(&roster, &look, &later, &inputs.image.layouts.g));
+        if let Some((roster, keys)) = self.looked {
+            let later = roster.keys(inputs.source.memory(), &inputs.image.layouts.g, &AllCores);
+            moved.extend(roster.differing(&keys, &later));
         }
         moved.sort_unstable();
         moved.dedup();

@@ -1,41 +1,68 @@
-//! Runtime, capture: looks at all g structs. A look copies every g in merged ranges, since the cost of
-//! a bulk read is per range, not per byte. Two looks are compared by a key: a g whose key is the same
-//! in both did not run in between.
+//! Runtime, capture: looks at all g structs. A look reads every g in merged ranges, since the cost of a
+//! bulk read is per range, not per byte, and keeps of each its key ([`Key`]). The bytes themselves are
+//! kept once ([`Look`]), however often they are looked at.
 
+use super::key::Key;
 use crate::addr::Addr;
 use crate::image::layout::field::StructView;
 use crate::image::layout::schema;
+use crate::memory::share::Share;
 use crate::memory::{Memory, Piece};
-use rayon::prelude::*;
-use rustc_hash::FxHashSet;
+use std::cell::RefCell;
 use std::ops::Range;
 
 /// Neighbours closer than this are read as one range, in bytes: reading the gap costs less than one
 /// range more.
 const GAP: u64 = 512;
 
-/// Ranges that one thread reads at a time: enough to fill a system call, few enough to share evenly.
+/// Bytes that one thread reads at a time: what stays in its cache until the keys are taken.
+const BYTES_AT_ONCE: usize = 256 << 10;
+
+/// Ranges that one thread reads at a time.
 const RANGES_AT_ONCE: usize = 256;
+
+thread_local! {
+    /// Where a thread reads gs of which only the keys are kept.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Where all gs lie, in the order of `runtime.allgs`, and how they are read.
 pub struct Roster {
     order: Vec<Addr>,
+    /// For each g, in that order, where its bytes lie in a [`Look`].
     places: Vec<usize>,
+    /// Numbers of the gs in the order in which they are read.
+    reading: Vec<u32>,
+    /// How many of these were placed by address; the others were appended later.
+    sorted: usize,
     ranges: Vec<ReadRange>,
     total: usize,
     size: usize,
 }
 
+#[derive(Clone)]
 struct ReadRange {
     start: Addr,
+    /// Where its bytes lie in a look.
     bytes: Range<usize>,
+    /// Its gs: places in `reading`.
+    gs: Range<usize>,
 }
 
-/// One look: the bytes of all gs as they were read.
+/// The bytes of all gs.
+#[derive(Default)]
 pub struct Look {
     bytes: Vec<u8>,
     missing: Vec<bool>,
 }
+
+/// The keys of all gs at one look, in the order in which they are read; `None` for what could not be
+/// read.
+#[derive(Default)]
+pub struct Keys(Vec<Option<Key>>);
+
+/// A g that is not as it was, with its bytes if it could be read.
+type News = (usize, Option<Vec<u8>>);
 
 impl Look {
     /// Makes room for gs that were appended to `roster`; they count as missing until they are read.
@@ -43,36 +70,62 @@ impl Look {
         self.bytes.resize(roster.total, 0);
         self.missing.resize(roster.order.len(), true);
     }
+
+    fn set(&mut self, roster: &Roster, index: usize, bytes: Option<&[u8]>) {
+        let place = roster.places.get(index).map(|place| *place..*place + roster.size);
+        let slot = place.and_then(|range| self.bytes.get_mut(range));
+        if let (Some(slot), Some(bytes)) = (slot, bytes) {
+            slot.copy_from_slice(bytes);
+        }
+        if let Some(missing) = self.missing.get_mut(index) {
+            *missing = bytes.is_none();
+        }
+    }
+}
+
+impl Keys {
+    /// Makes room for gs that were appended to `roster`; they have no key until they are read.
+    pub fn grow(&mut self, roster: &Roster) {
+        self.0.resize(roster.order.len(), None);
+    }
 }
 
 impl Roster {
     /// Plans looks at the gs in `order`, each of `size` bytes.
     pub fn new(order: Vec<Addr>, size: u32) -> Roster {
         let size = size as usize;
-        let mut sorted: Vec<usize> = (0..order.len()).collect();
-        sorted.sort_unstable_by_key(|i| order.get(*i).copied());
-        let mut roster = Roster { places: vec![0; order.len()], order, ranges: Vec::new(), total: 0, size };
-        for index in sorted {
-            roster.place(index);
+        // There are fewer than 2^32: each takes more than one byte of a real memory.
+        let mut reading: Vec<u32> = (0..order.len()).map_while(|i| u32::try_from(i).ok()).collect();
+        reading.sort_unstable_by_key(|i| order.get(*i as usize).copied());
+        let places = vec![0; order.len()];
+        let sorted = reading.len();
+        let mut roster = Roster { order, places, reading, sorted, ranges: Vec::new(), total: 0, size };
+        for nth in 0..sorted {
+            roster.place(nth);
         }
         roster
     }
 
-    fn place(&mut self, index: usize) {
+    /// Gives the `nth` g to be read its place.
+    fn place(&mut self, nth: usize) {
+        let Some(index) = self.reading.get(nth).map(|i| *i as usize) else { return };
         let Some(at) = self.order.get(index).copied() else { return };
         let near = self.ranges.last_mut().and_then(|range| {
             let offset = at.above(range.start)?;
             let end = range.bytes.len() as u64;
-            (offset <= end.saturating_add(GAP)).then_some((range, offset))
+            let close = offset <= end.saturating_add(GAP) && offset < BYTES_AT_ONCE as u64;
+            close.then_some((range, offset))
         });
         let place = match near {
             Some((range, offset)) => {
                 let place = range.bytes.start + offset as usize;
                 range.bytes.end = range.bytes.end.max(place + self.size);
+                range.gs.end = nth + 1;
                 place
             }
             None => {
-                self.ranges.push(ReadRange { start: at, bytes: self.total..self.total + self.size });
+                let bytes = self.total..self.total + self.size;
+                self.ranges.push(ReadRange { start: at, bytes, gs: nth..nth + 1 });
                 self.total
             }
         };
@@ -82,26 +135,13 @@ impl Roster {
         }
     }
 
-    /// Adds a g that appeared later. Looks made before must [`Look::grow`].
+    /// Adds a g that appeared later. Looks and keys made before must grow.
     pub fn append(&mut self, at: Addr) {
+        let Ok(index) = u32::try_from(self.order.len()) else { return };
         self.order.push(at);
         self.places.push(0);
-        self.place(self.order.len() - 1);
-    }
-
-    /// Copies the bytes of the gs `which` from one look to another.
-    pub fn carry(&self, which: &FxHashSet<usize>, from: &Look, to: &mut Look) {
-        for index in which {
-            let Some(range) = self.places.get(*index).map(|place| *place..*place + self.size) else {
-                continue;
-            };
-            if let (Some(source), Some(target)) = (from.bytes.get(range.clone()), to.bytes.get_mut(range)) {
-                target.copy_from_slice(source);
-            }
-            if let (Some(source), Some(target)) = (from.missing.get(*index), to.missing.get_mut(*index)) {
-                *target = *source;
-            }
-        }
+        self.reading.push(index);
+        self.place(self.reading.len() - 1);
     }
 
     /// How many there are.
@@ -114,62 +154,163 @@ impl Roster {
         self.order.is_empty()
     }
 
-    /// Where each lies, in the order of `allgs`.
-    pub fn addresses(&self) -> &[Addr] {
-        &self.order
+    /// The number of the g at an address.
+    pub fn number_of(&self, at: Addr) -> Option<usize> {
+        let address = |index: &u32| self.order.get(*index as usize).copied();
+        let (sorted, appended) = self.reading.split_at_checked(self.sorted)?;
+        let found = match sorted.binary_search_by_key(&Some(at), address) {
+            Ok(nth) => sorted.get(nth),
+            Err(_) => appended.iter().find(|index| address(index) == Some(at)),
+        };
+        found.map(|index| *index as usize)
     }
 
-    /// Bytes that one look copies.
+    /// Bytes that one look reads.
     pub fn bytes(&self) -> usize {
         self.total
     }
 
-    /// An empty look, its memory touched, so that filling it faults no pages.
+    /// An empty look.
     pub fn blank(&self) -> Look {
-        Look { bytes: vec![1; self.total], missing: vec![false; self.order.len()] }
+        Look { bytes: vec![0; self.total], missing: vec![true; self.order.len()] }
     }
 
-    /// Copies all gs into `look`. What a failing range holds is read one by one, so that one
-    /// unreadable page (of a cut core) costs only its own.
-    pub fn look(&self, memory: &dyn Memory, look: &mut Look) {
-        look.missing.fill(false);
+    /// Ranges that are read together.
+    fn batches(&self) -> Vec<&[ReadRange]> {
+        let mut batches = Vec::new();
+        let mut rest = self.ranges.as_slice();
+        while let Some(first) = rest.first() {
+            let from = first.bytes.start;
+            let fits = |range: &&ReadRange| range.bytes.end - from <= BYTES_AT_ONCE;
+            let n = rest.iter().take(RANGES_AT_ONCE).take_while(fits).count().max(1);
+            let (now, later) = rest.split_at(n.min(rest.len()));
+            batches.push(now);
+            rest = later;
+        }
+        batches
+    }
+
+    /// Looks at all gs and keeps only their keys.
+    pub fn keys(&self, memory: &dyn Memory, layout: &schema::G, share: &impl Share) -> Keys {
+        let work = |batch: &[ReadRange]| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let bytes = room(scratch, batch);
+                self.read_keys(memory, layout, batch, bytes).map(|(_, key, _)| key).collect::<Vec<_>>()
+            })
+        };
+        Keys(share.map(self.batches(), work).concat())
+    }
+
+    /// Looks at all gs and keeps the bytes too.
+    pub fn fill(&self, memory: &dyn Memory, layout: &schema::G, look: &mut Look, share: &impl Share) -> Keys {
         let mut rest = look.bytes.as_mut_slice();
-        let mut pieces = Vec::with_capacity(self.ranges.len());
-        for range in &self.ranges {
+        let mut items = Vec::new();
+        for batch in self.batches() {
+            let (now, later) = rest.split_at_mut(span(batch).len().min(rest.len()));
+            items.push((batch, now));
+            rest = later;
+        }
+        let work = |(batch, bytes): (&[ReadRange], &mut [u8])| {
+            self.read_keys(memory, layout, batch, bytes).map(|(_, key, _)| key).collect::<Vec<_>>()
+        };
+        let keys = share.map(items, work).concat();
+        for (index, key) in self.reading.iter().zip(&keys) {
+            if let Some(missing) = look.missing.get_mut(*index as usize) {
+                *missing = key.is_none();
+            }
+        }
+        Keys(keys)
+    }
+
+    /// Looks at all gs and brings `look` up to date with those that are not as in `base`, or of which
+    /// `settled` says that their key proves nothing. Returns their numbers.
+    pub fn update(
+        &self,
+        memory: &dyn Memory,
+        layout: &schema::G,
+        (base, look): (&Keys, &mut Look),
+        settled: impl Fn(&Key) -> bool + Sync,
+        share: &impl Share,
+    ) -> Vec<usize> {
+        let work = |batch: &[ReadRange]| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let bytes = room(scratch, batch);
+                let read = self.read_keys(memory, layout, batch, bytes);
+                let moved = read.filter(|(nth, key, _)| {
+                    let before = base.0.get(*nth).copied().flatten();
+                    *key != before || key.is_some_and(|key| !settled(&key))
+                });
+                let news = moved.filter_map(|(nth, key, own)| {
+                    let index = *self.reading.get(nth)? as usize;
+                    Some((index, key.map(|_| own.to_vec())))
+                });
+                news.collect::<Vec<News>>()
+            })
+        };
+        let news: Vec<News> = share.map(self.batches(), work).concat();
+        for (index, bytes) in &news {
+            look.set(self, *index, bytes.as_deref());
+        }
+        news.into_iter().map(|(index, _)| index).collect()
+    }
+
+    /// The gs of a batch: each one's place in `reading`, and in a look.
+    fn each<'b>(&'b self, batch: &'b [ReadRange]) -> impl Iterator<Item = (usize, usize)> + 'b {
+        let all = batch.iter().flat_map(|range| range.gs.clone());
+        all.filter_map(|nth| Some((nth, *self.places.get(*self.reading.get(nth)? as usize)?)))
+    }
+
+    /// Reads a batch into `bytes`; returns the places in `reading` of gs that could not be read. What a
+    /// failing range holds is read one by one, so that one unreadable page (of a cut core) costs only
+    /// its own.
+    fn read(&self, memory: &dyn Memory, batch: &[ReadRange], bytes: &mut [u8]) -> Vec<usize> {
+        let mut pieces = Vec::with_capacity(batch.len());
+        let mut rest = &mut *bytes;
+        for range in batch {
             let (now, later) = rest.split_at_mut(range.bytes.len().min(rest.len()));
             pieces.push(Piece { at: range.start, into: now, ok: false });
             rest = later;
         }
-        pieces.par_chunks_mut(RANGES_AT_ONCE).for_each(|chunk| memory.read_pieces(chunk));
-        let failed: Vec<Range<usize>> = pieces
-            .iter()
-            .zip(&self.ranges)
-            .filter(|(piece, _)| !piece.ok)
-            .map(|(_, range)| range.bytes.clone())
-            .collect();
-        drop(pieces);
-        for range in failed {
-            self.one_by_one(memory, look, &range);
-        }
+        memory.read_pieces(&mut pieces);
+        let failed: Vec<ReadRange> =
+            pieces.iter().zip(batch).filter(|(piece, _)| !piece.ok).map(|(_, range)| range.clone()).collect();
+        let alone = |&(nth, place): &(usize, usize)| {
+            let at = self.reading.get(nth).and_then(|index| self.order.get(*index as usize));
+            match (at, bytes.get_mut(self.within(batch, place))) {
+                (Some(at), Some(bytes)) => memory.read(*at, bytes).is_err(),
+                _ => true,
+            }
+        };
+        self.each(&failed).filter(alone).map(|(nth, _)| nth).collect()
     }
 
-    fn one_by_one(&self, memory: &dyn Memory, look: &mut Look, range: &Range<usize>) {
-        for (index, place) in self.places.iter().enumerate() {
-            if !range.contains(place) {
-                continue;
-            }
-            let read = match (self.order.get(index), look.bytes.get_mut(*place..*place + self.size)) {
-                (Some(at), Some(bytes)) => memory.read(*at, bytes).is_ok(),
-                _ => false,
-            };
-            if let Some(missing) = look.missing.get_mut(index) {
-                *missing = !read;
-            }
-        }
+    /// Where the g at `place` of a look lies in the bytes of a batch.
+    fn within(&self, batch: &[ReadRange], place: usize) -> Range<usize> {
+        let start = place.saturating_sub(span(batch).start);
+        start..start + self.size
     }
 
-    /// Copies the gs with the numbers `which` again, on this thread alone: for the stop.
-    pub fn look_again(&self, memory: &dyn Memory, which: &[usize], look: &mut Look) {
+    /// Reads a batch and takes the keys of its gs, with where their bytes then lie in `bytes`.
+    fn read_keys<'b>(
+        &'b self,
+        memory: &dyn Memory,
+        layout: &'b schema::G,
+        batch: &'b [ReadRange],
+        bytes: &'b mut [u8],
+    ) -> impl Iterator<Item = (usize, Option<Key>, &'b [u8])> + 'b {
+        let missing = self.read(memory, batch, bytes);
+        let bytes = &*bytes;
+        self.each(batch).map(move |(nth, place)| {
+            let own = bytes.get(self.within(batch, place)).unwrap_or_default();
+            let there = !missing.contains(&nth);
+            // The base is for the words of errors alone.
+            let key = there.then(|| Key::of(StructView::new(own, Addr::NULL), layout)).flatten();
+            (nth, key, own)
+        })
+    }
+
+    /// Reads the gs with the numbers `which` into `look` again.
+    pub fn look_again(&self, memory: &dyn Memory, which: &[usize], look: &mut Look, share: &impl Share) {
         let mut spots: Vec<(usize, usize)> =
             which.iter().filter_map(|i| self.places.get(*i).map(|place| (*place, *i))).collect();
         spots.sort_unstable();
@@ -187,12 +328,30 @@ impl Roster {
             done = place + self.size;
             rest = later;
         }
-        memory.read_pieces(&mut pieces);
+        let parts: Vec<&mut [Piece<'_>]> = pieces.chunks_mut(RANGES_AT_ONCE).collect();
+        share.map(parts, |part| memory.read_pieces(part));
         for ((_, index), piece) in spots.iter().zip(&pieces) {
             if let Some(missing) = look.missing.get_mut(*index) {
                 *missing = !piece.ok;
             }
         }
+    }
+
+    /// The keys of the gs with the numbers `which`, read now.
+    pub fn keys_of(&self, memory: &dyn Memory, which: &[usize], layout: &schema::G) -> Vec<Option<Key>> {
+        let mut bytes = vec![0; self.size * which.len()];
+        let mut pieces: Vec<Piece<'_>> = which
+            .iter()
+            .zip(bytes.chunks_mut(self.size.max(1)))
+            .map(|(index, into)| Piece { at: self.address(*index), into, ok: false })
+            .collect();
+        memory.read_pieces(&mut pieces);
+        let key = |piece: &Piece<'_>| Key::of(StructView::new(piece.into, piece.at), layout);
+        pieces.iter().map(|piece| if piece.ok { key(piece) } else { None }).collect()
+    }
+
+    fn address(&self, index: usize) -> Addr {
+        self.order.get(index).copied().unwrap_or(Addr::NULL)
     }
 
     /// The bytes of g number `index`; `None` when it could not be read.
@@ -204,103 +363,134 @@ impl Roster {
         let bytes = look.bytes.get(place..place.checked_add(self.size)?)?;
         Some(StructView::new(bytes, *self.order.get(index)?))
     }
-}
 
-/// What stays equal exactly as long as a goroutine does not run (docs/ARCHITECTURE.md, "The proof").
-/// The garbage collector writes other members of parked gs, so whole bytes prove nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Key {
-    goid: u64,
-    stack: (Addr, Addr),
-    sched: (Addr, Addr),
-    syscallsp: Addr,
-    status: u32,
-    waitreason: u8,
-    tracking_seq: u8,
-    sleep_when: i64,
-}
-
-/// The scan bit of `g.atomicstatus`, `_Gscan` (runtime/runtime2.go).
-pub const SCAN_BIT: u32 = 0x1000;
-
-impl Key {
-    /// The key of one g.
-    pub fn of(view: StructView<'_>, layout: &schema::G) -> Option<Key> {
-        Some(Key {
-            goid: view.get(layout.goid).ok()?,
-            stack: (view.get(layout.stack_lo).ok()?, view.get(layout.stack_hi).ok()?),
-            sched: (view.get(layout.sched_sp).ok()?, view.get(layout.sched_pc).ok()?),
-            syscallsp: view.get(layout.syscallsp).ok()?,
-            status: view.get(layout.atomicstatus).ok()? & !SCAN_BIT,
-            waitreason: view.get(layout.waitreason).ok()?,
-            tracking_seq: view.get(layout.tracking_seq).ok()?,
-            sleep_when: view.get_opt(layout.sleep_when).ok()?.map_or(0, |t| t.0),
-        })
+    /// The numbers of all gs whose keys differ, or that one of the looks could not read.
+    pub fn differing(&self, a: &Keys, b: &Keys) -> Vec<usize> {
+        let pairs = self.reading.iter().zip(a.0.iter().zip(&b.0));
+        pairs.filter(|(_, (a, b))| a != b).map(|(index, _)| *index as usize).collect()
     }
 
-    /// The raw status without the scan bit.
-    pub fn status(&self) -> u32 {
-        self.status
-    }
-
-    /// The raw wait reason.
-    pub fn waitreason(&self) -> u8 {
-        self.waitreason
+    /// The gs that could be read, with their keys.
+    pub fn keyed<'a>(&'a self, keys: &'a Keys) -> impl Iterator<Item = (usize, &'a Key)> + 'a {
+        let pairs = self.reading.iter().zip(&keys.0);
+        pairs.filter_map(|(index, key)| Some((*index as usize, key.as_ref()?)))
     }
 }
 
-/// The numbers of all gs whose keys differ between two looks, or that one of them could not read.
-pub fn changed(roster: &Roster, a: &Look, b: &Look, layout: &schema::G) -> Vec<usize> {
-    (0..roster.len())
-        .into_par_iter()
-        .with_min_len(1024)
-        .filter(|i| {
-            let key = |look| roster.view(look, *i).and_then(|view| Key::of(view, layout));
-            match (key(a), key(b)) {
-                (Some(a), Some(b)) => a != b,
-                (None, None) => false,
-                _ => true,
-            }
-        })
-        .collect()
+/// Where the bytes of a batch lie in a look.
+fn span(batch: &[ReadRange]) -> Range<usize> {
+    match (batch.first(), batch.last()) {
+        (Some(first), Some(last)) => first.bytes.start..last.bytes.end,
+        _ => 0..0,
+    }
+}
+
+/// Room for a batch.
+fn room<'s>(scratch: &'s mut Vec<u8>, batch: &[ReadRange]) -> &'s mut [u8] {
+    let len = span(batch).len();
+    if scratch.len() < len {
+        scratch.resize(len, 1);
+    }
+    scratch.get_mut(..len).unwrap_or_default()
+}
+
+/// Readies all cores for a look in a stop: touches the memory that it will use.
+pub fn make_ready() {
+    rayon::broadcast(|_| {
+        SCRATCH.with_borrow_mut(|scratch| scratch.resize(BYTES_AT_ONCE.max(scratch.len()), 1));
+    });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::layout::field::Field;
+    use crate::memory::share::{AllCores, ThisThread};
     use crate::memory::sparse::SparseMemory;
+
+    /// Members of a g where the bytes of these tests are.
+    fn layout() -> schema::G {
+        struct Close;
+        impl schema::Binder for Close {
+            fn offset(&mut self, of: &schema::StructDecl, field: &schema::FieldDecl) -> Option<u32> {
+                let index = of.fields.iter().position(|f| f.name == field.name)?;
+                u32::try_from(index).ok()
+            }
+            fn size(&mut self, _: &schema::StructDecl) -> Option<u32> {
+                Some(128)
+            }
+        }
+        schema::G::bind(&mut Close).unwrap()
+    }
 
     fn memory() -> SparseMemory {
         let mut memory = SparseMemory::new();
-        memory.put(Addr::new(0x1000), (0..=255).collect::<Vec<u8>>());
-        memory.put(Addr::new(0x9000), [7; 16]);
+        memory.put(Addr::new(0x1000), (0..=255).cycle().take(1024).collect::<Vec<u8>>());
+        memory.put(Addr::new(0x9000), [7; 128]);
         memory
+    }
+
+    fn first_byte(roster: &Roster, look: &Look, index: usize) -> Option<u8> {
+        roster.view(look, index)?.get(Field::<u8>::at(0)).ok()
     }
 
     #[test]
     fn a_look_keeps_the_order_of_allgs_and_merges_neighbours() {
-        let order = [0x9000, 0x1040, 0x1000].map(Addr::new).to_vec();
-        let roster = Roster::new(order, 16);
+        let order = [0x9000, 0x1080, 0x1000].map(Addr::new).to_vec();
+        let roster = Roster::new(order, 128);
         assert_eq!(roster.ranges.len(), 2);
         let mut look = roster.blank();
-        roster.look(&memory(), &mut look);
-        let first = |i| {
-            let view = roster.view(&look, i)?;
-            view.get(crate::image::layout::field::Field::<u8>::at(0)).ok()
-        };
-        assert_eq!([first(0), first(1), first(2)], [Some(7), Some(0x40), Some(0)]);
+        let keys = roster.fill(&memory(), &layout(), &mut look, &AllCores);
+        assert_eq!([0, 1, 2].map(|i| first_byte(&roster, &look, i)), [Some(7), Some(0x80), Some(0)]);
+        let again = roster.keys(&memory(), &layout(), &ThisThread);
+        assert_eq!(keys.0.len(), 3);
+        assert!(roster.differing(&keys, &again).is_empty());
+        assert_eq!(roster.number_of(Addr::new(0x1080)), Some(1));
+        assert_eq!(roster.number_of(Addr::new(0x1081)), None);
+    }
+
+    #[test]
+    fn what_changed_is_found_and_brought_up_to_date() {
+        let roster = Roster::new([0x9000, 0x1080, 0x1000].map(Addr::new).to_vec(), 128);
+        let mut look = roster.blank();
+        let base = roster.fill(&memory(), &layout(), &mut look, &ThisThread);
+        let mut later = memory();
+        later.put(Addr::new(0x9000), [8; 128]);
+        let news = roster.update(&later, &layout(), (&base, &mut look), |_| true, &ThisThread);
+        assert_eq!(news, [0]);
+        assert_eq!(first_byte(&roster, &look, 0), Some(8));
+        assert_eq!(roster.differing(&base, &roster.keys(&later, &layout(), &ThisThread)), [0]);
+        let mut all = roster.update(&later, &layout(), (&base, &mut look), |_| false, &ThisThread);
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2]);
     }
 
     #[test]
     fn one_unreadable_g_costs_only_itself() {
-        let order = [0x10f8, 0x1000].map(Addr::new).to_vec();
-        let roster = Roster::new(order, 16);
+        let roster = Roster::new([0x13f8, 0x1000].map(Addr::new).to_vec(), 128);
+        assert_eq!(roster.ranges.len(), 2);
+        let close = Roster::new([0x1390, 0x1000, 0x1200].map(Addr::new).to_vec(), 128);
+        assert_eq!(close.ranges.len(), 1);
+        let mut look = close.blank();
+        close.fill(&memory(), &layout(), &mut look, &ThisThread);
+        assert_eq!([0, 1, 2].map(|i| first_byte(&close, &look, i)), [None, Some(0), Some(0)]);
+        close.look_again(&memory(), &[1, 0, 1], &mut look, &ThisThread);
+        assert_eq!([0, 1].map(|i| first_byte(&close, &look, i)), [None, Some(0)]);
+        assert!(close.keys_of(&memory(), &[0, 1], &layout()).iter().map(Option::is_some).eq([false, true]));
+    }
+
+    #[test]
+    fn what_is_appended_has_no_key_until_it_is_read() {
+        let mut roster = Roster::new(vec![Addr::new(0x1000)], 128);
         let mut look = roster.blank();
-        roster.look(&memory(), &mut look);
-        assert!(roster.view(&look, 0).is_none());
-        assert!(roster.view(&look, 1).is_some());
-        roster.look_again(&memory(), &[1, 0, 1], &mut look);
-        assert!(roster.view(&look, 0).is_none());
-        assert!(roster.view(&look, 1).is_some());
+        let mut base = roster.fill(&memory(), &layout(), &mut look, &ThisThread);
+        roster.append(Addr::new(0x9000));
+        look.grow(&roster);
+        base.grow(&roster);
+        assert_eq!(roster.number_of(Addr::new(0x9000)), Some(1));
+        assert_eq!(first_byte(&roster, &look, 1), None);
+        let news = roster.update(&memory(), &layout(), (&base, &mut look), |_| true, &ThisThread);
+        assert_eq!(news, [1]);
+        assert_eq!(first_byte(&roster, &look, 1), Some(7));
     }
 }

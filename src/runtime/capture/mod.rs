@@ -1,12 +1,17 @@
 //! Runtime, capture: memory of one instant with the target stopped for as short as can be.
 //!
-//! What need not be read in the stop is copied before it and proved after it: a g whose [`looks::Key`]
+//! What need not be read in the stop is copied before it and proved after it: a g whose [`key::Key`]
 //! is the same before the stop and after it did not run in between, so the early copy of its stack is
 //! its stack at the instant of the stop. The stop reads what is expected to move: the goroutines that
 //! changed between two early looks, those that run or are about to, and the scheduler itself.
 //! docs/ARCHITECTURE.md, "The proof", has the argument and its holes.
 
+#[cfg(test)]
+mod holes;
+pub mod key;
 pub mod looks;
+mod pace;
+mod rules;
 mod scheduler;
 mod session;
 mod stacks;
@@ -20,10 +25,12 @@ use crate::addr::{Addr, Nanotime};
 use crate::diag::Diagnostics;
 use crate::error::Result;
 use crate::image::{Globals, Image};
+use crate::memory::share::AllCores;
 use crate::memory::{Memory, read_slice};
 use crate::runtime::Consistency;
 use crate::source::{Origin, Source, Thread};
 use looks::{Look, Roster};
+use rules::Rules;
 use stacks::Copies;
 use std::time::{Duration, SystemTime};
 
@@ -111,7 +118,7 @@ pub struct Capture<'a> {
 pub fn capture<'a>(source: &'a dyn Source, image: &Image, options: &CaptureOptions) -> Result<Capture<'a>> {
     match source.origin() {
         Origin::Core { .. } => of_core(source, image),
-        Origin::Live { .. } => session::run(source, image, options),
+        Origin::Live { .. } => session::run(source, image, options, Rules::ALL),
     }
 }
 
@@ -122,7 +129,7 @@ fn of_core<'a>(source: &'a dyn Source, image: &Image) -> Result<Capture<'a>> {
     let order = read_order(memory, &image.globals, &mut diagnostics)?;
     let roster = Roster::new(order, image.layouts.g.size);
     let mut look = roster.blank();
-    roster.look(memory, &mut look);
+    roster.fill(memory, &image.layouts.g, &mut look, &AllCores);
     let mut scheduler = Scheduler::find(memory, &image.globals, &image.layouts);
     scheduler.read(memory, &image.globals, &image.layouts);
     let stopped = source.trace()?.stop(Duration::MAX)?;

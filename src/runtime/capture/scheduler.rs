@@ -101,12 +101,18 @@ impl Scheduler {
         }
     }
 
-    /// The gs that run, are about to run, or may be worked for by a system stack: `m.curg` of every m
-    /// whatever its status, `p.runnext`, `p.runq` and `sched.runq`.
-    pub fn live(&self, memory: &dyn Memory, layouts: &Layouts) -> Vec<Addr> {
-        let mut live: Vec<Addr> = self.ms.iter().filter_map(|m| m.view()?.get(layouts.m.curg).ok()).collect();
+    /// `m.curg` of every m, whatever its status.
+    pub fn worked_for(&self, layouts: &Layouts) -> Vec<Addr> {
+        let mut all: Vec<Addr> = self.ms.iter().filter_map(|m| m.view()?.get(layouts.m.curg).ok()).collect();
+        all.retain(|g| !g.is_null());
+        all
+    }
+
+    /// The gs that are about to run: `p.runnext`, `p.runq` and `sched.runq`.
+    pub fn queued(&self, memory: &dyn Memory, layouts: &Layouts) -> Vec<Addr> {
+        let mut all = Vec::new();
         for p in self.ps.iter().filter_map(Copied::view) {
-            queued(p, layouts, &mut live);
+            queued(p, layouts, &mut all);
         }
         let first = self.sched.as_ref().and_then(|s| s.view()?.get(layouts.sched.runq_head).ok());
         let mut next = first.unwrap_or(Addr::NULL);
@@ -114,13 +120,11 @@ impl Scheduler {
             if next.is_null() {
                 break;
             }
-            live.push(next);
+            all.push(next);
             next = layouts.g.schedlink.read(memory, next).unwrap_or(Addr::NULL);
         }
-        live.retain(|g| !g.is_null());
-        live.sort_unstable();
-        live.dedup();
-        live
+        all.retain(|g| !g.is_null());
+        all
     }
 }
 

@@ -2,36 +2,40 @@
 //! the stop; in it nothing is parsed, compared or faulted in that can be avoided; after it the early
 //! copies are proved, and what can't be proved is read in another stop.
 
-use super::looks::{Key, Look, Roster, changed};
+use super::key::{Key, Settled};
+use super::looks::{Keys, Look, Roster, make_ready};
+use super::pace::{Extent, Forecast};
+use super::rules::{Rule, Rules};
 use super::scheduler::Scheduler;
-use super::stacks::{Captured, Copies, Prepared, Wanted};
-use super::verify::{Truth, Verdict};
+use super::stacks::{self, Captured, Copies, Prepared, Read, Wanted};
+use super::verify::{Answer, Truth, Verdict};
 use super::{Capture, CaptureOptions, Instant, Stopping, read_order};
 use crate::addr::{Addr, Nanotime, Span, Tid};
 use crate::diag::Diagnostics;
 use crate::error::{ErrorKind, Result};
 use crate::image::Image;
 use crate::memory::Memory;
+use crate::memory::share::{AllCores, ThisThread};
 use crate::runtime::{Consistency, G, M, Status, decode};
+use crate::source::live::Readers;
 use crate::source::{Activity, Source, Stopped, Thread, Tracer};
-use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::time::{Duration, Instant as Clock, SystemTime};
 
 /// Up to that many goroutines all is read in one stop: that takes no longer than the stop itself.
 const FEW: usize = 250;
 
-/// Stops that are made at most to prove everything.
+/// Stops that are made at most to prove everything, but for those that are void.
 const ROUNDS: usize = 3;
-
-/// When more than one in so many moves, one stop re-reads all gs.
-const MANY: usize = 8;
 
 /// How long threads that do not stop (state D, parents in vfork) are waited for.
 const STOP_LIMIT: Duration = Duration::from_millis(500);
 
 /// From that many threads on, those that sleep are left alone in a stop.
 const SLEEPERS: usize = 50;
+
+/// Stops that may turn out void before no thread is left alone any more.
+const VOIDS: usize = 2;
 
 /// Stacks up to this size are copied whole when where they are used from isn't known, in bytes.
 const WHOLE: u64 = 256 << 10;
@@ -42,20 +46,25 @@ const SYSTEM_STACK: u64 = 64 << 10;
 /// Bytes below the stack pointer that code may use on amd64 (the red zone of C).
 const RED_ZONE: u64 = 128;
 
+/// How much a stack may grow until the stop beyond what was used of it, in bytes: room is made for it.
+const GROWTH: u64 = 4096;
+
+/// Most room that is made before a stop, in bytes.
+const MOST_ROOM: u64 = 64 << 20;
+
 /// Captures a live target.
 pub(super) fn run<'a>(
     source: &'a dyn Source,
     image: &Image,
     options: &CaptureOptions,
+    rules: Rules,
 ) -> Result<Capture<'a>> {
-    let mut session = Box::new(Session::open(source, image, options)?);
+    let mut session = Box::new(Session::open(source, image, options, rules)?);
     if options.stopping == Stopping::Never {
         return Ok(session.without_stop());
     }
-    if !options.verify
-        && let Some(before) = session.all_asleep()
-    {
-        match session.asleep(&before) {
+    if !options.verify && session.all_asleep() {
+        match session.asleep() {
             Ok(capture) => return Ok(capture),
             Err(awake) => session = awake,
         }
@@ -82,20 +91,32 @@ struct Session<'a, 'i> {
     memory: &'a dyn Memory,
     max_pause: Option<Duration>,
     verify: bool,
+    rules: Rules,
+    settled: Settled<'i>,
+    readers: Readers,
     truth: Option<Truth>,
-    leave_sleepers: bool,
+    /// What the kernel counted of each thread before anything was read.
+    first: Vec<Activity>,
+    voids: usize,
     roster: Roster,
     look: Look,
-    spare: Look,
+    /// The last look before the stop: what is equal after it did not run.
+    base: Keys,
+    /// When the look before that began.
+    based: Clock,
+    /// The shortest that a look at all took.
+    looking: Duration,
+    /// Goroutines that moved, per second.
+    moving: f64,
     copies: Copies,
     scheduler: Scheduler,
+    /// Goroutines that are read in the stop.
     hot: FxHashSet<usize>,
-    by_address: FxHashMap<Addr, usize>,
-    coroutine: Vec<u8>,
+    /// Goroutines whose keys prove nothing: read too, unless their threads are proved to have slept.
+    open: FxHashSet<usize>,
     diagnostics: Diagnostics,
     pauses: Vec<Duration>,
     bytes_read: u64,
-    buffer: Vec<u8>,
 }
 
 /// What a stop brought.
@@ -103,43 +124,50 @@ struct Round {
     threads: Vec<Thread>,
     at: SystemTime,
     now: Option<Nanotime>,
+    /// Goroutines whose g and stack were read in it.
     read: FxHashSet<usize>,
-    /// A thread that was left alone ran: nothing of the round counts.
-    void: bool,
-    /// All gs were looked at in the stop itself: nothing is left to be proved.
-    whole: bool,
-    cut: bool,
+    /// Goroutines that should have been, and there was no time.
+    missed: Vec<usize>,
+    copy: Read,
+    extent: Extent,
 }
 
 impl<'a, 'i> Session<'a, 'i> {
-    fn open(source: &'a dyn Source, image: &'i Image, options: &CaptureOptions) -> Result<Session<'a, 'i>> {
+    fn open(
+        source: &'a dyn Source,
+        image: &'i Image,
+        options: &CaptureOptions,
+        rules: Rules,
+    ) -> Result<Session<'a, 'i>> {
         let memory = source.memory();
         let mut diagnostics = Diagnostics::default();
         let order = read_order(memory, &image.globals, &mut diagnostics)?;
-        let by_address = order.iter().enumerate().map(|(i, at)| (*at, i)).collect();
         let roster = Roster::new(order, image.layouts.g.size);
-        let (look, spare) = (roster.blank(), roster.blank());
-        let numbers = image.wait_reasons.iter().enumerate().filter(|(_, text)| *text == "coroutine");
         Ok(Session {
             source,
             image,
             memory,
             max_pause: options.max_pause,
             verify: options.verify,
+            rules,
+            settled: Settled::new(image, rules),
+            readers: Readers::new(),
             truth: None,
-            leave_sleepers: true,
+            first: source.activity().unwrap_or_default(),
+            voids: 0,
             copies: Copies::new(roster.len()),
             scheduler: Scheduler::find(memory, &image.globals, &image.layouts),
+            look: roster.blank(),
             roster,
-            look,
-            spare,
+            base: Keys::default(),
+            based: Clock::now(),
+            looking: Duration::MAX,
+            moving: 0.0,
             hot: FxHashSet::default(),
-            by_address,
-            coroutine: numbers.filter_map(|(n, _)| u8::try_from(n).ok()).collect(),
+            open: FxHashSet::default(),
             diagnostics,
             pauses: Vec::new(),
             bytes_read: 0,
-            buffer: Vec::new(),
         })
     }
 
@@ -148,110 +176,140 @@ impl<'a, 'i> Session<'a, 'i> {
         self.image.globals.allgs.value
     }
 
-    fn look_at_all(&mut self) {
-        std::mem::swap(&mut self.look, &mut self.spare);
-        self.roster.look(self.memory, &mut self.look);
+    /// Looks at all gs while the target runs; keeps their keys.
+    fn keys(&mut self) -> Keys {
+        let begin = Clock::now();
+        let keys = self.roster.keys(self.memory, &self.image.layouts.g, &self.readers);
+        self.looked(begin);
+        keys
+    }
+
+    /// The same, and keeps their bytes.
+    fn fill(&mut self) -> Keys {
+        let begin = Clock::now();
+        let keys = self.roster.fill(self.memory, &self.image.layouts.g, &mut self.look, &self.readers);
+        self.looked(begin);
+        keys
+    }
+
+    fn looked(&mut self, begin: Clock) {
+        self.looking = self.looking.min(begin.elapsed());
         self.bytes_read += self.roster.bytes() as u64;
     }
 
-    /// Numbers of the gs that changed between the last two looks.
-    fn changed(&self) -> Vec<usize> {
-        changed(&self.roster, &self.spare, &self.look, &self.image.layouts.g)
+    /// Goroutines whose keys prove nothing.
+    fn unsettled(&self, keys: &Keys) -> Vec<usize> {
+        let unsettled = self.roster.keyed(keys).filter(|(_, key)| !self.settled.holds(key));
+        unsettled.map(|(index, _)| index).collect()
     }
 
-    /// Copies all stacks between two looks; what changed meanwhile is hot.
+    /// The used stacks of all goroutines, as if none ran on a thread.
+    fn parked(&self, keys: &Keys) -> Vec<Wanted> {
+        self.roster.keyed(keys).filter_map(|(index, key)| Wanted::parked(index, key)).collect()
+    }
+
+    /// Copies all stacks, and once more those of goroutines that moved meanwhile: each copy lies between
+    /// two equal looks, this one's last and the base, or its goroutine is hot.
     fn copy_early(&mut self) {
-        self.look_at_all();
-        let all: Vec<usize> = (0..self.roster.len()).collect();
-        let wanted = self.wanted_parked(&self.look, &all);
-        let read = Prepared::new(&wanted, Vec::new()).read_parallel(self.memory);
-        self.bytes_read += read.len();
-        self.copies.keep(read, self.memory);
-        self.look_at_all();
-        let moved = self.changed();
+        let before = self.keys();
+        self.bytes_read += self.copies.copy(&self.parked(&before), self.memory, &self.readers);
+        self.based = Clock::now();
+        self.base = self.keys();
+        if self.rules.hold(Rule::Between) {
+            let moved: FxHashSet<usize> = self.roster.differing(&before, &self.base).into_iter().collect();
+            let mut again = self.parked(&self.base);
+            again.retain(|want| moved.contains(&want.index));
+            self.bytes_read += self.copies.copy(&again, self.memory, &self.readers);
+        }
+    }
+
+    /// Takes the base: the last look before the stop. What moved since the one before is hot.
+    fn take_base(&mut self) {
+        let (before, begin) = (std::mem::take(&mut self.base), Clock::now());
+        self.base = self.fill();
+        let moved = self.roster.differing(&before, &self.base);
+        let between = begin.duration_since(self.based).as_secs_f64();
+        self.moving = moved.len() as f64 / between.max(1e-3);
         self.hot.extend(moved);
-        self.hot.extend(self.always_hot());
-    }
-
-    /// Goroutines whose status changes without a trace in the key.
-    fn always_hot(&self) -> Vec<usize> {
-        let l = &self.image.layouts.g;
-        (0..self.roster.len())
-            .into_par_iter()
-            .with_min_len(1024)
-            .filter(|i| {
-                let key = self.roster.view(&self.look, *i).and_then(|view| Key::of(view, l));
-                key.is_none_or(|key| {
-                    use Status::{Copystack, Preempted, Runnable, Running, Syscall};
-                    let status = decode::status(key.status(), &self.image.rules);
-                    matches!(status, Running | Runnable | Syscall | Preempted | Copystack)
-                        || (status == Status::Waiting && self.coroutine.contains(&key.waitreason()))
-                })
-            })
-            .collect()
-    }
-
-    fn g(&self, look: &Look, index: usize) -> Option<G> {
-        let view = self.roster.view(look, index)?;
-        decode::g(view, &self.image.layouts.g, &self.image.rules).ok()
-    }
-
-    /// The used stacks of goroutines that run on no thread.
-    fn wanted_parked(&self, look: &Look, which: &[usize]) -> Vec<Wanted> {
-        let wanted = |index: &usize| {
-            let g = self.g(look, *index)?;
-            let start = decode::stack_start(&g);
-            let inside = start >= g.stack_lo && start < g.stack_hi;
-            inside.then(|| Wanted { index: *index, span: Span::between(start, g.stack_hi) })
-        };
-        which.par_iter().with_min_len(512).filter_map(wanted).collect()
+        self.open.extend(self.unsettled(&self.base));
     }
 
     /// Stops the target, up to [`ROUNDS`] times, until all early copies are proved.
     fn with_stops(mut self: Box<Self>, mut tracer: Box<dyn Tracer + 'a>) -> Result<Capture<'a>> {
         if self.roster.len() > FEW {
-            self.look_at_all();
-            let moved = self.changed();
-            self.hot.extend(moved);
+            self.take_base();
         }
         let mut rounds = 0;
         loop {
-            rounds += 1;
-            let round = self.stop(tracer.as_mut())?;
-            if round.void {
-                self.leave_sleepers = false;
-                if rounds < ROUNDS {
-                    continue;
+            let sleepers = self.sleepers();
+            let round = self.stop(tracer.as_mut(), &sleepers, ROUNDS - rounds)?;
+            let void = !sleepers.is_empty() && !self.slept(&sleepers);
+            if void {
+                // A thread that was left alone ran: nothing of the round counts, nor does it count as
+                // one. The next does not leave that one alone.
+                self.voids += 1;
+                if self.time_left() == Some(Duration::ZERO) {
+                    let all = (0..self.roster.len()).collect();
+                    return Ok(self.finish(round, all));
                 }
+                self.hot.extend(&round.read);
+                continue;
             }
+            rounds += 1;
             let residue = self.check(&round);
-            if residue.is_empty() || rounds == ROUNDS || round.cut {
+            if residue.is_empty() || rounds == ROUNDS || self.time_left() == Some(Duration::ZERO) {
                 drop(tracer);
                 return Ok(self.finish(round, residue));
             }
+            if self.rules.hold(Rule::Again) {
+                self.hot.extend(&round.read);
+            }
             self.hot.extend(residue);
+            self.copies.keep(round.copy);
         }
     }
 
+    /// How much of the longest pause is left.
+    fn time_left(&self) -> Option<Duration> {
+        let spent: Duration = self.pauses.iter().sum();
+        self.max_pause.map(|limit| limit.saturating_sub(spent))
+    }
+
+    fn extent(&self, rounds: usize) -> Extent {
+        if self.roster.len() <= FEW {
+            return Extent::Everything;
+        }
+        let forecast = Forecast {
+            gs: self.roster.len(),
+            hot: self.hot.len() + self.open.len(),
+            look: self.looking,
+            moving: self.moving,
+            rounds,
+            limit: self.time_left(),
+        };
+        forecast.extent()
+    }
+
     /// One stop. Memory that it will fill is allocated and touched before.
-    fn stop(&mut self, tracer: &mut dyn Tracer) -> Result<Round> {
-        let all = self.roster.len() <= FEW || self.hot.len() > self.roster.len() / MANY;
-        self.make_room(all);
-        let sleepers = self.sleepers();
+    fn stop(&mut self, tracer: &mut dyn Tracer, sleepers: &[Activity], rounds: usize) -> Result<Round> {
+        let extent = self.extent(rounds);
+        let room = self.room(extent);
+        make_ready();
+        let left = self.time_left();
         let leave: Vec<Tid> = sleepers.iter().map(|a| a.tid).collect();
         let begin = Clock::now();
-        let stopped = tracer.stop_except(self.max_pause.map_or(STOP_LIMIT, |p| p.min(STOP_LIMIT)), &leave);
-        let stopped = match stopped {
+        let stopped = match tracer.stop_except(left.map_or(STOP_LIMIT, |p| p.min(STOP_LIMIT)), &leave) {
             Ok(stopped) => stopped,
             Err(e) => {
                 tracer.resume()?;
                 return Err(e);
             }
         };
-        let mut round = self.read_in_stop(&stopped, all, begin);
+        let deadline = left.and_then(|left| begin.checked_add(left));
+        let mut round = self.read_in_stop(&stopped, extent, room, deadline);
         tracer.resume()?;
         self.pauses.push(begin.elapsed());
-        round.void = !sleepers.is_empty() && !self.slept(&sleepers);
+        round.threads = stopped.threads;
         for (tid, why) in stopped.running {
             self.diagnostics.warn(
                 format!("thread {tid} did not stop: {why}"),
@@ -261,16 +319,17 @@ impl<'a, 'i> Session<'a, 'i> {
         Ok(round)
     }
 
-    /// The threads that are left alone in the next stop: those that sleep, from [`SLEEPERS`] threads on.
+    /// The threads that are left alone in the next stop: from [`SLEEPERS`] threads on, those that slept
+    /// from the beginning until now. One that wakes every millisecond sleeps at most looks, too.
     fn sleepers(&self) -> Vec<Activity> {
-        if !self.leave_sleepers {
+        if self.voids >= VOIDS || self.first.len() < SLEEPERS {
             return Vec::new();
         }
         let mut all = self.source.activity().unwrap_or_default();
-        if all.len() < SLEEPERS {
-            return Vec::new();
-        }
-        all.retain(|thread| thread.asleep);
+        all.retain(|thread| {
+            let place = self.first.binary_search_by_key(&thread.tid, |a| a.tid);
+            place.ok().and_then(|i| self.first.get(i)).is_some_and(|first| thread.slept_since(first))
+        });
         all
     }
 
@@ -283,100 +342,150 @@ impl<'a, 'i> Session<'a, 'i> {
         })
     }
 
-    /// All threads, if all of them sleep.
-    fn all_asleep(&self) -> Option<Vec<Activity>> {
-        let all = self.source.activity()?;
-        (!all.is_empty() && all.iter().all(|thread| thread.asleep)).then_some(all)
+    /// Whether all threads slept at the beginning.
+    fn all_asleep(&self) -> bool {
+        !self.first.is_empty() && self.first.iter().all(|thread| thread.asleep)
     }
 
     /// Reads everything without a stop while no thread runs; gives up as soon as one did.
-    fn asleep(mut self: Box<Self>, before: &[Activity]) -> Result<Capture<'a>, Box<Self>> {
+    fn asleep(mut self: Box<Self>) -> Result<Capture<'a>, Box<Self>> {
         let (at, now) = (SystemTime::now(), self.source.now());
         self.scheduler.read(self.memory, &self.image.globals, &self.image.layouts);
         self.take_new();
-        self.look_at_all();
-        let all: Vec<usize> = (0..self.roster.len()).collect();
-        let runs = |i: &usize| self.g(&self.look, *i).is_some_and(|g| g.status == Status::Running);
-        if all.par_iter().with_min_len(1024).any(runs) {
+        let keys = self.fill();
+        let running = |key: &Key| decode::status(key.status(), &self.image.rules) == Status::Running;
+        if self.roster.keyed(&keys).any(|(_, key)| running(key)) {
             return Err(self);
         }
-        let wanted = self.wanted_parked(&self.look, &all);
-        let read = Prepared::new(&wanted, Vec::new()).read_parallel(self.memory);
-        self.bytes_read += read.len();
-        self.copies.keep(read, self.memory);
+        self.bytes_read += self.copies.copy(&self.parked(&keys), self.memory, &self.readers);
         let after = self.source.activity().unwrap_or_default();
-        if after.len() != before.len() || !self.slept(before) {
+        if after.len() != self.first.len() || !self.slept(&self.first) {
             return Err(self);
         }
         let threads = self.source.threads();
         let consistency = vec![Consistency::Exact; self.roster.len()];
-        Ok(self.capture(threads, at, now, consistency, Instant::Asleep, 0, 0))
+        Ok(self.capture(threads, at, now, consistency, Instant::Asleep, &FxHashSet::default(), 0))
     }
 
-    fn make_room(&mut self, all: bool) {
-        let hot = if all { self.roster.len() } else { self.hot.len() };
-        let bytes = hot.saturating_mul(16 << 10).min(256 << 20);
-        if self.buffer.len() < bytes {
-            self.buffer = vec![1; bytes];
-        }
+    /// Room for the stacks that a stop will read, touched.
+    fn room(&self, extent: Extent) -> Vec<u8> {
+        let likely = |key: &Key| {
+            let used = key.used().map_or(0, |span| span.len);
+            key.stack().len.min(used.saturating_mul(2).saturating_add(GROWTH)) + stacks::GAP as u64
+        };
+        let read = |index: &usize| self.hot.contains(index) || self.open.contains(index);
+        let hot = self.roster.keyed(&self.base).filter(|(index, _)| read(index));
+        let known: u64 = hot.fold(0, |sum, (_, key)| sum.saturating_add(likely(key)));
+        let unknown = match extent {
+            Extent::Everything => self.roster.len() as u64,
+            // As many may have moved since the base as one look misses.
+            Extent::AllGs => (self.moving * self.looking.as_secs_f64()) as u64 * 2,
+            Extent::Hot => 0,
+        };
+        let more = unknown.saturating_mul(4 * GROWTH).saturating_add(4 * SYSTEM_STACK);
+        vec![1; known.saturating_add(more).min(MOST_ROOM) as usize]
     }
 
-    fn read_in_stop(&mut self, stopped: &Stopped, all: bool, begin: Clock) -> Round {
+    fn read_in_stop(
+        &mut self,
+        stopped: &Stopped,
+        extent: Extent,
+        room: Vec<u8>,
+        deadline: Option<Clock>,
+    ) -> Round {
         let (at, now) = (SystemTime::now(), self.source.now());
-        let (globals, layouts) = (&self.image.globals, &self.image.layouts);
-        self.scheduler.read(self.memory, globals, layouts);
-        self.take_new();
-        let live = self.scheduler.live(self.memory, layouts);
-        let mut read: FxHashSet<usize> =
-            live.iter().filter_map(|g| self.by_address.get(g).copied()).collect();
-        if all {
-            self.look_at_all();
-            if self.roster.len() <= FEW {
-                read.extend(0..self.roster.len());
-            } else {
-                read.extend(self.changed());
-                read.extend(&self.hot);
-            }
-        } else {
-            read.extend(&self.hot);
-            let which: Vec<usize> = read.iter().copied().collect();
-            self.roster.look_again(self.memory, &which, &mut self.look);
+        self.scheduler.read(self.memory, &self.image.globals, &self.image.layouts);
+        if self.rules.hold(Rule::New) {
+            self.take_new();
         }
-        let cut = self.max_pause.is_some_and(|limit| begin.elapsed() >= limit);
-        if !cut {
-            self.copy_stacks(&read, &stopped.threads);
-        } else {
-            read.clear();
+        let mut read = self.live();
+        read.extend(&self.open);
+        for index in self.spared(&stopped.left) {
+            read.remove(&index);
+        }
+        match extent {
+            Extent::Everything => read.extend(0..self.roster.len()),
+            Extent::Hot => read.extend(&self.hot),
+            // What an earlier stop brought is not as in the base.
+            Extent::AllGs if !self.pauses.is_empty() => read.extend(&self.hot),
+            Extent::AllGs => {}
+        }
+        let which: Vec<usize> = read.iter().copied().collect();
+        self.roster.look_again(self.memory, &which, &mut self.look, &AllCores);
+        if extent == Extent::AllGs {
+            read.extend(self.update());
+            read.extend(&self.hot);
+        }
+        let prepared = Prepared::new(&self.stacks_of(&read, &stopped.threads), room);
+        let copy = prepared.read(self.memory, deadline, &AllCores);
+        self.bytes_read += copy.len();
+        let missed = copy.missed();
+        for index in &missed {
+            read.remove(index);
         }
         if self.verify {
-            self.truth = Some(Truth::read(&self.roster, self.memory, |look| {
-                let all: Vec<usize> = (0..self.roster.len()).collect();
-                self.wanted_parked(look, &all)
-            }));
+            self.truth = Some(Truth::read(&self.roster, self.memory, &self.image.layouts.g));
         }
-        Round { threads: stopped.threads.clone(), at, now, read, void: false, whole: all, cut }
+        Round { threads: Vec::new(), at, now, read, missed, copy, extent }
+    }
+
+    /// Numbers of the goroutines that run, are about to run, or may be worked for by a system stack.
+    fn live(&self) -> FxHashSet<usize> {
+        let layouts = &self.image.layouts;
+        let mut live = self.scheduler.queued(self.memory, layouts);
+        if self.rules.hold(Rule::WorkedFor) {
+            live.extend(self.scheduler.worked_for(layouts));
+        }
+        live.into_iter().filter_map(|g| self.roster.number_of(g)).collect()
+    }
+
+    /// Numbers of the goroutines in system calls of threads that were left alone. Such a thread slept since
+    /// before the early copies, or the stop is void; nobody else runs its goroutine, nor moves the stack
+    /// of one in a system call (`isShrinkStackSafe`, runtime/stack.go).
+    fn spared(&self, left: &[Tid]) -> Vec<usize> {
+        let l = &self.image.layouts.m;
+        let ms = self.scheduler.ms.iter().filter_map(|m| decode::m(m.view()?, l).ok());
+        let asleep = ms.filter(|m| m.procid.is_some_and(|tid| left.binary_search(&tid).is_ok()));
+        let gs = asleep.filter_map(|m| self.roster.number_of(m.curg));
+        gs.filter(|index| self.open.contains(index) && self.in_system_call(*index)).collect()
+    }
+
+    /// Whether a goroutine was in a system call at the base.
+    fn in_system_call(&self, index: usize) -> bool {
+        let key = self.roster.view(&self.look, index).and_then(|view| Key::of(view, &self.image.layouts.g));
+        key.is_some_and(|key| decode::status(key.status(), &self.image.rules) == Status::Syscall)
+    }
+
+    /// Looks at all gs in the stop; takes over those that changed since the base, or whose keys prove
+    /// nothing.
+    fn update(&mut self) -> Vec<usize> {
+        let (memory, layout) = (self.memory, &self.image.layouts.g);
+        let settled = |key: &Key| self.settled.holds(key);
+        self.bytes_read += self.roster.bytes() as u64;
+        self.roster.update(memory, layout, (&self.base, &mut self.look), settled, &AllCores)
     }
 
     /// Takes over gs that were added to `allgs` since the roster was made.
     fn take_new(&mut self) {
-        let Ok(order) = super::read_order_from(self.memory, &self.image.globals, self.by_address.len())
-        else {
+        let Ok(order) = super::read_order_from(self.memory, &self.image.globals, self.roster.len()) else {
             return;
         };
+        let known = self.roster.len();
         for at in order {
-            if !self.by_address.contains_key(&at) {
-                self.by_address.insert(at, self.roster.len());
+            if self.roster.number_of(at).is_none() {
                 self.hot.insert(self.roster.len());
                 self.roster.append(at);
             }
         }
-        self.look.grow(&self.roster);
-        self.spare.grow(&self.roster);
-        self.copies.grow(self.roster.len());
+        if self.roster.len() > known {
+            self.look.grow(&self.roster);
+            self.base.grow(&self.roster);
+            self.copies.grow(self.roster.len());
+        }
     }
 
-    /// Copies the stacks of the goroutines `read` and of the threads that are on none.
-    fn copy_stacks(&mut self, read: &FxHashSet<usize>, threads: &[Thread]) {
+    /// The stacks of the goroutines `read` and of the threads that are on none.
+    fn stacks_of(&mut self, read: &FxHashSet<usize>, threads: &[Thread]) -> Vec<Wanted> {
         let by_tid: FxHashMap<_, _> = threads.iter().map(|t| (t.tid, t)).collect();
         let l = &self.image.layouts.m;
         let ms = self.scheduler.ms.iter().filter_map(|m| decode::m(m.view()?, l).ok());
@@ -390,7 +499,7 @@ impl<'a, 'i> Session<'a, 'i> {
         let mut wanted = Vec::with_capacity(read.len());
         let mut next = self.roster.len();
         for index in read {
-            let Some(g) = self.g(&self.look, *index) else { continue };
+            let Some(g) = self.g(*index) else { continue };
             let sp = on.get(&g.at).and_then(|(_, thread)| thread.and_then(|t| t.registers)).map(|r| r.sp);
             let (used, system) = used(&g, sp, on.contains_key(&g.at));
             wanted.extend(used.map(|span| Wanted { index: *index, span }));
@@ -400,57 +509,63 @@ impl<'a, 'i> Session<'a, 'i> {
             }
         }
         self.copies.grow(next);
-        let plan = Prepared::new(&wanted, std::mem::take(&mut self.buffer));
-        let done = plan.read(self.memory);
-        self.bytes_read += done.len();
-        self.copies.keep(done, self.memory);
+        wanted
     }
 
-    /// Looks again after the stop: what changed since the base look and was not read in the stop.
+    fn g(&self, index: usize) -> Option<G> {
+        let view = self.roster.view(&self.look, index)?;
+        decode::g(view, &self.image.layouts.g, &self.image.rules).ok()
+    }
+
+    /// Looks again after the stop: what changed since the base and was not read in the stop. What is
+    /// equal is as it was in the stop, and this look is the base of the next.
     fn check(&mut self, round: &Round) -> Vec<usize> {
-        if round.whole || round.read.len() == self.roster.len() {
+        if round.extent != Extent::Hot || !self.rules.hold(Rule::Residue) {
             return Vec::new();
         }
-        self.look_at_all();
-        let residue: Vec<usize> = self.changed().into_iter().filter(|i| !round.read.contains(i)).collect();
-        // What was read in the stop is kept as it was then; the rest is equal in both looks.
-        self.roster.carry(&round.read, &self.spare, &mut self.look);
+        let later = self.keys();
+        let mut residue = self.roster.differing(&self.base, &later);
+        residue.retain(|index| !round.read.contains(index));
+        self.base = later;
         residue
     }
 
     fn finish(mut self: Box<Self>, round: Round, residue: Vec<usize>) -> Capture<'a> {
+        self.copies.keep(round.copy);
         let mut consistency = vec![Consistency::Exact; self.roster.len()];
-        let unproved = residue.len() as u64 + if round.cut { self.hot.len() as u64 } else { 0 };
-        let open: Vec<usize> =
-            if round.cut { residue.iter().chain(&self.hot).copied().collect() } else { residue };
-        if !open.is_empty() {
-            self.read_of_other_instant(&open, &mut consistency);
-        }
+        let mut open = residue;
+        open.extend(round.missed);
+        open.sort_unstable();
+        open.dedup();
+        // What is beyond the roster is the stack of a thread.
+        open.retain(|index| *index < self.roster.len());
+        let unproved = open.len() as u64;
+        self.read_of_other_instant(open, &mut consistency);
         let instant = if unproved == 0 { Instant::Stopped } else { Instant::Partial };
-        let read_in_stop = round.read.len() as u64;
-        self.capture(round.threads, round.at, round.now, consistency, instant, read_in_stop, unproved)
+        self.capture(round.threads, round.at, round.now, consistency, instant, &round.read, unproved)
     }
 
-    /// Reads goroutines without a stop: each is accepted if it is parked and equal in two looks with
-    /// the copy of its stack in between.
-    fn read_of_other_instant(&mut self, which: &[usize], consistency: &mut [Consistency]) {
-        let mut open: Vec<usize> = which.to_vec();
+    /// Reads goroutines without a stop: each is accepted if it is equal in two looks with the copy of
+    /// its stack in between.
+    fn read_of_other_instant(&mut self, mut open: Vec<usize>, consistency: &mut [Consistency]) {
+        let l = &self.image.layouts.g;
         for _ in 0..ROUNDS {
             if open.is_empty() {
                 break;
             }
-            self.roster.look_again(self.memory, &open, &mut self.look);
-            let wanted = self.wanted_parked(&self.look, &open);
-            let read = Prepared::new(&wanted, Vec::new()).read_parallel(self.memory);
-            self.bytes_read += read.len();
-            self.copies.keep(read, self.memory);
-            self.roster.look_again(self.memory, &open, &mut self.spare);
-            let l = &self.image.layouts.g;
-            open.retain(|i| {
-                let key = |look| self.roster.view(look, *i).and_then(|view| Key::of(view, l));
-                let (a, b) = (key(&self.look), key(&self.spare));
-                let equal = a.is_some() && a == b;
-                if let Some(c) = consistency.get_mut(*i) {
+            self.roster.look_again(self.memory, &open, &mut self.look, &ThisThread);
+            let key = |index: &usize| Key::of(self.roster.view(&self.look, *index)?, l);
+            let before: Vec<Option<Key>> = open.iter().map(key).collect();
+            let keyed = open.iter().zip(&before);
+            let parked: Vec<Wanted> =
+                keyed.filter_map(|(index, key)| Wanted::parked(*index, key.as_ref()?)).collect();
+            self.bytes_read += self.copies.copy(&parked, self.memory, &self.readers);
+            let after = self.roster.keys_of(self.memory, &open, l);
+            let mut keys = before.into_iter().zip(after);
+            open.retain(|index| {
+                let (before, after) = keys.next().unwrap_or_default();
+                let equal = before.is_some_and(|key| Some(key) == after && !self.settled.is_coroutine(&key));
+                if let Some(c) = consistency.get_mut(*index) {
                     *c = if equal { Consistency::OtherInstant } else { Consistency::Torn };
                 }
                 !equal
@@ -462,12 +577,19 @@ impl<'a, 'i> Session<'a, 'i> {
     fn without_stop(mut self: Box<Self>) -> Capture<'a> {
         let (at, now) = (SystemTime::now(), self.source.now());
         self.scheduler.read(self.memory, &self.image.globals, &self.image.layouts);
-        self.look_at_all();
-        let all: Vec<usize> = (0..self.roster.len()).collect();
-        let mut consistency = vec![Consistency::Exact; self.roster.len()];
-        self.read_of_other_instant(&all, &mut consistency);
+        let before = self.fill();
+        self.bytes_read += self.copies.copy(&self.parked(&before), self.memory, &self.readers);
+        let after = self.keys();
+        let mut open = self.roster.differing(&before, &after);
+        let keyed = self.roster.keyed(&after);
+        open.extend(keyed.filter(|(_, key)| self.settled.is_coroutine(key)).map(|(index, _)| index));
+        open.sort_unstable();
+        open.dedup();
+        let mut consistency = vec![Consistency::OtherInstant; self.roster.len()];
+        self.read_of_other_instant(open, &mut consistency);
         let unproved = self.roster.len() as u64;
-        self.capture(Vec::new(), at, now, consistency, Instant::Unstopped, 0, unproved)
+        let nothing = FxHashSet::default();
+        self.capture(Vec::new(), at, now, consistency, Instant::Unstopped, &nothing, unproved)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -478,12 +600,19 @@ impl<'a, 'i> Session<'a, 'i> {
         now: Option<Nanotime>,
         consistency: Vec<Consistency>,
         instant: Instant,
-        read_in_stop: u64,
+        read: &FxHashSet<usize>,
         unproved: u64,
     ) -> Capture<'a> {
-        let l = &self.image.layouts.g;
-        let judge = |truth: &Truth| truth.judge(&self.roster, &self.look, &self.copies, &consistency, l);
-        let verdict: Option<Verdict> = self.truth.as_ref().map(judge);
+        let read_in_stop = read.len() as u64;
+        let answer = Answer {
+            roster: &self.roster,
+            look: &self.look,
+            copies: &self.copies,
+            consistency: &consistency,
+            read,
+        };
+        let verdict: Option<Verdict> =
+            self.truth.as_ref().map(|truth| truth.judge(&answer, &self.image.layouts.g));
         Capture {
             verdict,
             proved: (self.roster.len() as u64).saturating_sub(read_in_stop).saturating_sub(unproved),

@@ -1,12 +1,16 @@
 //! Runtime, capture: copies of stacks, read in merged ranges, and the memory that answers from them.
 
+use super::key::Key;
 use crate::addr::{Addr, Span};
+use crate::memory::share::Share;
 use crate::memory::{Memory, Piece, ReadResult};
-use rayon::prelude::*;
+use std::cell::RefCell;
+use std::num::NonZeroU32;
+use std::time::Instant;
 
 /// Stacks closer than this are read as one range, in bytes: as small stacks lie side by side, the
 /// unused part between two costs less to copy than one range more.
-const GAP: u64 = 2048;
+pub(super) const GAP: usize = 2048;
 
 /// Most that is copied of one stack, in bytes: what `runtime/debug.SetMaxStack` allows by default.
 const MOST_OF_ONE: u64 = 1 << 30;
@@ -14,8 +18,9 @@ const MOST_OF_ONE: u64 = 1 << 30;
 /// Most that is copied of all, in bytes.
 const MOST_OF_ALL: u64 = 8 << 30;
 
-/// Ranges that one thread reads at a time.
+/// Ranges that one thread reads at a time, and about how many bytes.
 const RANGES_AT_ONCE: usize = 256;
+const BYTES_AT_ONCE: usize = 256 << 10;
 
 /// A stack to be copied: which goroutine's, and the used part.
 #[derive(Clone, Copy, Debug)]
@@ -26,70 +31,71 @@ pub struct Wanted {
     pub span: Span,
 }
 
-/// Stacks that were copied, one batch per read.
+impl Wanted {
+    /// The used stack of a goroutine that runs on no thread.
+    pub fn parked(index: usize, key: &Key) -> Option<Wanted> {
+        key.used().map(|span| Wanted { index, span })
+    }
+}
+
+/// Stacks that were copied: of each only what was wanted, without the gaps between them.
 #[derive(Default)]
 pub struct Copies {
-    batches: Vec<Batch>,
+    arenas: Vec<Vec<u8>>,
     of: Vec<Option<Place>>,
 }
 
-#[derive(Default)]
-struct Batch {
-    bytes: Vec<u8>,
-}
-
+/// Where a copy lies.
 #[derive(Clone, Copy)]
 struct Place {
-    batch: u32,
+    start: Addr,
+    len: NonZeroU32,
+    arena: u32,
     offset: usize,
-    span: Span,
 }
 
-/// A batch made ready: buffers allocated and touched, so that reading it in a stop faults no pages.
-pub struct Prepared {
-    bytes: Vec<u8>,
+impl Place {
+    fn span(self) -> Span {
+        Span { start: self.start, len: u64::from(self.len.get()) }
+    }
+}
+
+/// What is read at once: the ranges, and which stacks lie in their bytes.
+#[derive(Default)]
+struct Plan {
+    /// Where each begins and how long it is.
     ranges: Vec<(Addr, usize)>,
-    places: Vec<(usize, usize, Span)>,
+    /// Each stack, and where in the bytes of all ranges it begins.
+    stacks: Vec<(Wanted, usize)>,
+    total: usize,
 }
 
-impl Prepared {
-    /// Plans the copy of `wanted` into `buffer`, which is grown if it is too small; what exceeds the
-    /// limits is left out.
-    pub fn new(wanted: &[Wanted], buffer: Vec<u8>) -> Prepared {
-        let mut sorted: Vec<Wanted> =
-            wanted.iter().copied().filter(|w| w.span.len > 0 && w.span.len <= MOST_OF_ONE).collect();
-        sorted.sort_unstable_by_key(|w| (w.span.start, w.index));
-        let mut plan = Prepared { bytes: buffer, ranges: Vec::new(), places: Vec::new() };
-        let mut total: u64 = 0;
-        for want in sorted {
-            let near = plan.ranges.last().and_then(|(start, len)| {
-                let offset = want.span.start.above(*start)?;
-                (offset <= (*len as u64).saturating_add(GAP)).then_some((offset, *len as u64))
-            });
-            let (offset, grown) = match near {
-                Some((offset, len)) => (offset, (offset + want.span.len).max(len) - len),
-                None => (0, want.span.len),
-            };
-            if total + grown > MOST_OF_ALL {
-                break;
-            }
-            if near.is_none() {
-                plan.ranges.push((want.span.start, 0));
-            }
-            let Some((_, len)) = plan.ranges.last_mut() else { break };
-            let base = total as usize - *len;
-            *len += grown as usize;
-            total += grown;
-            plan.places.push((want.index, base + offset as usize, want.span));
+impl Plan {
+    /// Adds a stack. They come ascending by address.
+    fn add(&mut self, want: Wanted) {
+        let near = self.ranges.last().and_then(|(start, len)| {
+            let offset = want.span.start.above(*start)? as usize;
+            (offset <= len.saturating_add(GAP)).then_some((offset, *len))
+        });
+        let wanted = want.span.len as usize;
+        let (offset, before) = near.unwrap_or_else(|| {
+            self.ranges.push((want.span.start, 0));
+            (0, 0)
+        });
+        let after = before.max(offset.saturating_add(wanted));
+        self.stacks.push((want, self.total.saturating_sub(before).saturating_add(offset)));
+        self.total = self.total.saturating_add(after.saturating_sub(before));
+        if let Some((_, len)) = self.ranges.last_mut() {
+            *len = after;
         }
-        if plan.bytes.len() < total as usize {
-            plan.bytes.resize(total as usize, 1);
-        }
-        plan
     }
 
-    fn pieces(&mut self) -> Vec<Piece<'_>> {
-        let mut rest = self.bytes.as_mut_slice();
+    fn full(&self) -> bool {
+        self.ranges.len() >= RANGES_AT_ONCE || self.total >= BYTES_AT_ONCE
+    }
+
+    fn pieces<'b>(&self, bytes: &'b mut [u8]) -> Vec<Piece<'b>> {
+        let mut rest = bytes;
         let mut pieces = Vec::with_capacity(self.ranges.len());
         for (start, len) in &self.ranges {
             let (now, later) = rest.split_at_mut((*len).min(rest.len()));
@@ -99,40 +105,163 @@ impl Prepared {
         pieces
     }
 
-    /// Reads it on this thread alone: for the stop.
-    pub fn read(mut self, memory: &dyn Memory) -> Read {
-        let mut pieces = self.pieces();
-        memory.read_pieces(&mut pieces);
-        let ok = pieces.iter().map(|p| p.ok).collect();
-        Read { plan: self, ok }
+    /// Reads those stacks alone that lie in ranges which could not be read whole, but for ranges that
+    /// there was no time for. Returns which stacks are still missing.
+    fn mend(&self, bytes: &mut [u8], outcomes: &[Outcome], memory: &dyn Memory) -> Vec<usize> {
+        if outcomes.iter().all(|outcome| *outcome == Outcome::Whole) {
+            return Vec::new();
+        }
+        let mut missing = Vec::new();
+        self.each_range(|range, nth, want, offset| {
+            let own = bytes.get_mut(offset..offset.saturating_add(want.span.len as usize));
+            let there = match outcomes.get(range) {
+                Some(Outcome::Whole) => true,
+                Some(Outcome::Holed) => own.is_some_and(|own| memory.read(want.span.start, own).is_ok()),
+                _ => false,
+            };
+            if !there {
+                missing.push(nth);
+            }
+        });
+        missing
     }
 
-    /// Reads it on all threads.
-    pub fn read_parallel(mut self, memory: &dyn Memory) -> Read {
-        let mut pieces = self.pieces();
-        pieces.par_chunks_mut(RANGES_AT_ONCE).for_each(|chunk| memory.read_pieces(chunk));
-        let ok = pieces.iter().map(|p| p.ok).collect();
-        Read { plan: self, ok }
+    /// Goes through all stacks with the range that each lies in.
+    fn each_range(&self, mut visit: impl FnMut(usize, usize, &Wanted, usize)) {
+        let mut stacks = self.stacks.iter().enumerate().peekable();
+        let mut end = 0usize;
+        for (range, (_, len)) in self.ranges.iter().enumerate() {
+            end = end.saturating_add(*len);
+            while let Some((nth, (want, offset))) = stacks.next_if(|(_, (_, offset))| *offset < end) {
+                visit(range, nth, want, *offset);
+            }
+        }
+    }
+
+    /// What of `bytes` is wanted, close together, but for the stacks `missing` (ascending).
+    fn pack(&self, bytes: &[u8], missing: &[usize]) -> Packed {
+        let size = self.stacks.iter().map(|(want, _)| want.span.len as usize).sum();
+        let mut packed = Packed { bytes: Vec::with_capacity(size), places: Vec::new() };
+        packed.places.reserve_exact(self.stacks.len());
+        for (nth, (want, offset)) in self.stacks.iter().enumerate() {
+            let there = missing.binary_search(&nth).is_err();
+            let own = bytes.get(*offset..offset.saturating_add(want.span.len as usize)).filter(|_| there);
+            let from = own.map(|_| packed.bytes.len());
+            packed.bytes.extend_from_slice(own.unwrap_or_default());
+            packed.places.push((*want, from));
+        }
+        packed
     }
 }
 
-/// A batch that was read.
+/// How reading a range went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    Whole,
+    /// Some of it could not be read.
+    Holed,
+    /// There was no time for it.
+    Late,
+}
+
+impl Outcome {
+    fn of(piece: &Piece<'_>) -> Outcome {
+        if piece.ok { Outcome::Whole } else { Outcome::Holed }
+    }
+}
+
+/// Stacks close together.
+struct Packed {
+    bytes: Vec<u8>,
+    /// Where each stack begins; `None` when it could not be read.
+    places: Vec<(Wanted, Option<usize>)>,
+}
+
+/// What can be copied of `wanted`, by address.
+fn sorted(wanted: &[Wanted]) -> Vec<Wanted> {
+    let mut sorted: Vec<Wanted> =
+        wanted.iter().copied().filter(|w| w.span.len > 0 && w.span.len <= MOST_OF_ONE).collect();
+    sorted.sort_unstable_by_key(|w| (w.span.start, w.index));
+    let mut total: u64 = 0;
+    let within = sorted.iter().take_while(|w| {
+        total = total.saturating_add(w.span.len);
+        total <= MOST_OF_ALL
+    });
+    let count = within.count();
+    sorted.truncate(count);
+    sorted
+}
+
+thread_local! {
+    /// Where a thread reads stacks before they are packed.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A copy made ready: buffers allocated and touched, so that making it in a stop faults no pages.
+pub struct Prepared {
+    bytes: Vec<u8>,
+    plan: Plan,
+}
+
+impl Prepared {
+    /// Plans the copy of `wanted` into `buffer`, which is grown if it is too small; what exceeds the
+    /// limits is left out.
+    pub fn new(wanted: &[Wanted], buffer: Vec<u8>) -> Prepared {
+        let mut prepared = Prepared { bytes: buffer, plan: Plan::default() };
+        for want in sorted(wanted) {
+            prepared.plan.add(want);
+        }
+        if prepared.bytes.len() < prepared.plan.total {
+            prepared.bytes.resize(prepared.plan.total, 1);
+        }
+        prepared
+    }
+
+    /// Reads it, as much as `deadline` allows.
+    pub fn read(mut self, memory: &dyn Memory, deadline: Option<Instant>, share: &impl Share) -> Read {
+        let mut pieces = self.plan.pieces(&mut self.bytes);
+        let parts: Vec<&mut [Piece<'_>]> = pieces.chunks_mut(RANGES_AT_ONCE).collect();
+        let outcomes = share.map(parts, |part| {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return vec![Outcome::Late; part.len()];
+            }
+            memory.read_pieces(part);
+            part.iter().map(Outcome::of).collect()
+        });
+        let outcomes = outcomes.concat();
+        let missing = self.plan.mend(&mut self.bytes, &outcomes, memory);
+        Read { prepared: self, outcomes, missing }
+    }
+}
+
+/// A copy that was made, not yet packed.
 pub struct Read {
-    plan: Prepared,
-    ok: Vec<bool>,
+    prepared: Prepared,
+    /// Of each range.
+    outcomes: Vec<Outcome>,
+    missing: Vec<usize>,
 }
 
 impl Read {
     /// Bytes that were asked for.
     pub fn len(&self) -> u64 {
-        self.plan.ranges.iter().map(|(_, len)| *len as u64).sum()
+        self.prepared.plan.total as u64
+    }
+
+    /// Numbers of the gs whose stacks there was no time for.
+    pub fn missed(&self) -> Vec<usize> {
+        let mut missed = Vec::new();
+        self.prepared.plan.each_range(|range, _, want, _| {
+            missed.extend((self.outcomes.get(range) == Some(&Outcome::Late)).then_some(want.index));
+        });
+        missed
     }
 }
 
 impl Copies {
     /// Room for the stacks of `count` goroutines.
     pub fn new(count: usize) -> Copies {
-        Copies { batches: Vec::new(), of: vec![None; count] }
+        Copies { arenas: Vec::new(), of: vec![None; count] }
     }
 
     /// Makes room for more goroutines.
@@ -140,73 +269,97 @@ impl Copies {
         self.of.resize(count.max(self.of.len()), None);
     }
 
-    /// Takes a batch; its copies replace older ones of the same goroutines. Ranges that could not be
-    /// read whole are dropped: `memory` is asked again for each stack of theirs.
-    pub fn keep(&mut self, read: Read, memory: &dyn Memory) {
-        let Read { mut plan, ok } = read;
-        let mut start = 0;
-        let mut bad = Vec::new();
-        for ((_, len), ok) in plan.ranges.iter().zip(&ok) {
-            if !ok {
-                bad.push(start..start + len);
+    /// Copies `wanted`, part by part, so that little more than what is kept is ever held. Returns the
+    /// bytes that were read.
+    pub fn copy(&mut self, wanted: &[Wanted], memory: &dyn Memory, share: &impl Share) -> u64 {
+        let mut plans = vec![Plan::default()];
+        for want in sorted(wanted) {
+            if plans.last().is_some_and(Plan::full) {
+                plans.push(Plan::default());
             }
-            start += len;
-        }
-        let batch = self.batches.len() as u32;
-        for (index, offset, span) in &plan.places {
-            let mut whole = true;
-            if bad.iter().any(|range| range.contains(offset)) {
-                let end = offset.saturating_add(span.len as usize);
-                whole = match plan.bytes.get_mut(*offset..end) {
-                    Some(bytes) => memory.read(span.start, bytes).is_ok(),
-                    None => false,
-                };
-            }
-            if let Some(slot) = self.of.get_mut(*index) {
-                *slot = whole.then_some(Place { batch, offset: *offset, span: *span });
+            if let Some(plan) = plans.last_mut() {
+                plan.add(want);
             }
         }
-        self.batches.push(Batch { bytes: plan.bytes });
+        let parts = share.map(plans, |plan| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                if scratch.len() < plan.total {
+                    scratch.resize(plan.total, 0);
+                }
+                let bytes = scratch.get_mut(..plan.total).unwrap_or_default();
+                let mut pieces = plan.pieces(bytes);
+                memory.read_pieces(&mut pieces);
+                let outcomes: Vec<Outcome> = pieces.iter().map(Outcome::of).collect();
+                let missing = plan.mend(bytes, &outcomes, memory);
+                let packed = plan.pack(bytes, &missing);
+                if scratch.len() > 4 * BYTES_AT_ONCE {
+                    *scratch = Vec::new();
+                }
+                (plan.total as u64, packed)
+            })
+        });
+        let mut read: u64 = 0;
+        for (bytes, packed) in parts {
+            read = read.saturating_add(bytes);
+            self.take(packed);
+        }
+        read
+    }
+
+    /// Takes a copy; it replaces older ones of the same goroutines.
+    pub fn keep(&mut self, read: Read) {
+        let Read { prepared: Prepared { bytes, plan }, missing, .. } = read;
+        self.take(plan.pack(&bytes, &missing));
+    }
+
+    fn take(&mut self, packed: Packed) {
+        let Ok(arena) = u32::try_from(self.arenas.len()) else { return };
+        for (want, offset) in &packed.places {
+            let len = u32::try_from(want.span.len).ok().and_then(NonZeroU32::new);
+            let place = len.zip(*offset);
+            if let Some(slot) = self.of.get_mut(want.index) {
+                *slot = place.map(|(len, offset)| Place { start: want.span.start, len, arena, offset });
+            }
+        }
+        self.arenas.push(packed.bytes);
     }
 
     /// What is copied of the stack of g number `index`.
     pub fn span(&self, index: usize) -> Option<Span> {
-        self.of.get(index).copied().flatten().map(|place| place.span)
+        Some(self.of.get(index).copied().flatten()?.span())
     }
 
     /// The copied bytes of g number `index`.
     pub fn bytes(&self, index: usize) -> Option<&[u8]> {
         let place = self.of.get(index).copied().flatten()?;
-        let batch = self.batches.get(place.batch as usize)?;
-        batch.bytes.get(place.offset..place.offset.checked_add(usize::try_from(place.span.len).ok()?)?)
+        let len = usize::try_from(place.len.get()).ok()?;
+        self.arenas.get(place.arena as usize)?.get(place.offset..place.offset.checked_add(len)?)
     }
 }
 
 /// Memory of the instant of the capture: copied stacks first, then the source's memory as it is now.
 pub struct Captured<'a> {
     copies: Copies,
-    index: Vec<(Addr, u32)>,
+    /// Numbers of the copies, by address.
+    index: Vec<u32>,
     lower: &'a dyn Memory,
 }
 
 impl<'a> Captured<'a> {
     /// The memory made of `copies` over `lower`.
     pub fn new(copies: Copies, lower: &'a dyn Memory) -> Captured<'a> {
-        let mut index: Vec<(Addr, u32)> = copies
-            .of
-            .iter()
-            .enumerate()
-            .filter_map(|(i, place)| Some((place.as_ref()?.span.start, u32::try_from(i).ok()?)))
-            .collect();
-        index.par_sort_unstable();
+        let numbers = (0..copies.of.len()).filter_map(|i| u32::try_from(i).ok());
+        let mut index: Vec<u32> = numbers.filter(|i| copies.span(*i as usize).is_some()).collect();
+        index.sort_unstable_by_key(|i| copies.span(*i as usize).map(|span| span.start));
         Captured { copies, index, lower }
     }
 
     fn copied(&self, at: Addr) -> Option<&[u8]> {
-        let after = self.index.partition_point(|(start, _)| *start <= at);
-        let (start, index) = self.index.get(after.checked_sub(1)?)?;
-        let bytes = self.copies.bytes(*index as usize)?;
-        bytes.get(usize::try_from(at.above(*start)?).ok()?..)
+        let start = |i: &u32| self.copies.span(*i as usize).map(|span| span.start);
+        let after = self.index.partition_point(|i| start(i).is_some_and(|start| start <= at));
+        let number = self.index.get(after.checked_sub(1)?)?;
+        let skip = usize::try_from(at.above(start(number)?)?).ok()?;
+        self.copies.bytes(*number as usize)?.get(skip..)
     }
 }
 
@@ -225,28 +378,83 @@ impl Memory for Captured<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::share::{AllCores, ThisThread};
     use crate::memory::sparse::SparseMemory;
+    use std::time::Duration;
 
-    #[test]
-    fn stacks_side_by_side_are_one_range_and_keep_their_bytes() {
+    fn memory() -> SparseMemory {
         let mut memory = SparseMemory::new();
         memory.put(Addr::new(0x1000), (0..=255u8).cycle().take(0x2000).collect::<Vec<_>>());
         memory.put(Addr::new(0x10_0000), [9; 32]);
-        let want = |index, at: u64, len| Wanted { index, span: Span { start: Addr::new(at), len } };
-        let plan = Prepared::new(
-            &[want(2, 0x10_0000, 32), want(0, 0x1010, 8), want(1, 0x1108, 16), want(3, 0x50_0000, 8)],
-            Vec::new(),
-        );
-        assert_eq!(plan.ranges.len(), 3);
-        let mut copies = Copies::new(4);
-        copies.keep(plan.read_parallel(&memory), &memory);
+        memory
+    }
+
+    fn want(index: usize, at: u64, len: u64) -> Wanted {
+        Wanted { index, span: Span { start: Addr::new(at), len } }
+    }
+
+    /// Two side by side, one apart, one that is not there, one that is half there.
+    fn wanted() -> [Wanted; 5] {
+        [
+            want(2, 0x10_0000, 32),
+            want(0, 0x1010, 8),
+            want(1, 0x1108, 16),
+            want(3, 0x50_0000, 8),
+            want(4, 0x10_0010, 32),
+        ]
+    }
+
+    fn check(copies: Copies) {
         assert_eq!(copies.bytes(0).map(|b| (b.len(), b.first().copied())), Some((8, Some(0x10))));
         assert_eq!(copies.bytes(1).map(|b| (b.len(), b.first().copied())), Some((16, Some(8))));
         assert_eq!(copies.bytes(2), Some([9; 32].as_slice()));
         assert_eq!(copies.bytes(3), None);
+        assert_eq!(copies.bytes(4), None);
+        assert_eq!(copies.arenas.iter().map(Vec::len).sum::<usize>(), 8 + 16 + 32, "no gaps are kept");
         let changed = SparseMemory::new();
         let captured = Captured::new(copies, &changed);
         assert_eq!(captured.read_u8(Addr::new(0x1109)), Ok(9));
         assert!(captured.read_u8(Addr::new(0x1118)).is_err());
+        assert!(captured.read_u8(Addr::new(0x100f)).is_err());
+    }
+
+    #[test]
+    fn stacks_side_by_side_are_one_range_and_keep_their_bytes() {
+        let memory = memory();
+        let plan = Prepared::new(&wanted(), Vec::new());
+        assert_eq!(plan.plan.ranges.len(), 3);
+        let mut copies = Copies::new(5);
+        let read = plan.read(&memory, None, &ThisThread);
+        assert!(read.missed().is_empty());
+        copies.keep(read);
+        check(copies);
+        let mut copies = Copies::new(5);
+        copies.copy(&wanted(), &memory, &AllCores);
+        check(copies);
+    }
+
+    #[test]
+    fn what_there_was_no_time_for_is_told() {
+        let memory = memory();
+        let past = Instant::now().checked_sub(Duration::from_nanos(1));
+        let read = Prepared::new(&wanted(), Vec::new()).read(&memory, past, &ThisThread);
+        assert_eq!(read.missed(), [0, 1, 2, 4, 3]);
+    }
+
+    /// docs/ARCHITECTURE.md, "Memory per goroutine".
+    #[test]
+    fn a_goroutine_takes_as_much_memory_as_is_stated() {
+        assert_eq!(size_of::<Option<Key>>(), 72);
+        assert_eq!(size_of::<Option<Place>>(), 24);
+        assert_eq!(size_of::<crate::runtime::G>(), 264);
+    }
+
+    #[test]
+    fn a_later_copy_replaces_an_earlier_one() {
+        let mut copies = Copies::new(1);
+        copies.copy(&[want(0, 0x1010, 8)], &memory(), &ThisThread);
+        copies.copy(&[want(0, 0x1020, 4)], &memory(), &ThisThread);
+        assert_eq!(copies.span(0), Some(Span { start: Addr::new(0x1020), len: 4 }));
+        assert_eq!(copies.bytes(0), Some([0x20, 0x21, 0x22, 0x23].as_slice()));
     }
 }

@@ -252,7 +252,7 @@ struct Still<'a>(&'a CoreFile);
 
 impl Tracer for Still<'_> {
     fn stop(&mut self, _limit: Duration) -> Result<Stopped> {
-        Ok(Stopped { threads: self.0.threads.clone(), running: Vec::new() })
+        Ok(Stopped { threads: self.0.threads.clone(), left: Vec::new(), running: Vec::new() })
     }
 
     fn resume(&mut self) -> Result<()> {

@@ -6,11 +6,13 @@ mod descriptors;
 pub mod guard;
 mod memory;
 mod proc;
+mod readers;
 mod refusal;
 mod sys;
 mod threads;
 mod tracer;
 
+pub use readers::Readers;
 pub use threads::Activity;
 pub use tracer::LiveTracer;
 

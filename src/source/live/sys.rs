@@ -85,6 +85,17 @@ pub(super) fn poll(tid: i32) -> Result<Option<Change>, Errno> {
     Ok(Some(Change::Stopped { signal }))
 }
 
+/// From now on the calling thread runs only when no other wants the processor (`SCHED_IDLE`). There is
+/// no way back without privileges: for threads that end soon.
+pub(super) fn be_idle() -> Result<(), Errno> {
+    let priority: libc::c_int = 0;
+    // The call itself: not every C library passes it on.
+    // SAFETY: the kernel reads one int, `priority`, as its sched_param; 0 is the calling thread.
+    let result =
+        unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_IDLE, &raw const priority) };
+    Errno::result(result).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -235,7 +235,8 @@ impl<'p> LiveTracer<'p> {
     }
 
     fn report(&self, leave: &[i32]) -> Stopped {
-        let mut stopped = Stopped { threads: Vec::with_capacity(self.threads.len()), running: Vec::new() };
+        let threads = Vec::with_capacity(self.threads.len());
+        let mut stopped = Stopped { threads, left: Vec::new(), running: Vec::new() };
         for t in &self.threads {
             let left = leave.binary_search(&t.host).is_ok();
             if !left && !matches!(t.state, State::Stopped(_)) {
@@ -247,8 +248,10 @@ impl<'p> LiveTracer<'p> {
                     },
                 }
             }
+            stopped.left.extend(left.then_some(t.own));
             stopped.threads.push(Thread { tid: t.own, name: t.name.clone(), registers: t.registers });
         }
+        stopped.left.sort_unstable();
         stopped
     }
 
