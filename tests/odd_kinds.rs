@@ -316,3 +316,23 @@ fn a_program_that_names_its_version_nowhere_is_asked_by_its_code() {
         assert_eq!(known["go_version_by"], "code");
     }
 }
+
+/// What packers such as UPX leave to be seen: another executable, and the program in memory only.
+#[test]
+fn a_program_that_was_unpacked_into_memory() {
+    let dir = folder();
+    let loader = dir.path().join("loader");
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-static", "-Wl,-Ttext-segment=0x70000000", "-o"]).arg(&loader);
+    run(gcc.arg(repo().join("testprogs/hosts/unpack.c")));
+    for (release, kind) in [("1.19.13", "s"), ("1.27.4", "s")] {
+        let out = folder();
+        let mut command = Command::new(&loader);
+        command.arg(build(release, kind, "zoo")).arg(out.path());
+        let target = Target::spawn(command, out);
+        judge(&format!("{release} {kind} unpacked into memory"), &target);
+        let known = info(&target);
+        assert_eq!(known["target"]["go_version"], format!("go{release}"));
+        assert_eq!(by(&known, "allgs"), "code", "{known:#}");
+    }
+}

@@ -392,6 +392,17 @@ fn search_go(source: &dyn Source) -> Option<Vec<u8>> {
     })
 }
 
+/// The first bytes of programs that are in memory without a file of their own: a packer's loader
+/// unpacks them there.
+pub(super) fn unpacked(source: &dyn Source) -> impl Iterator<Item = (Addr, Vec<u8>)> + '_ {
+    let hidden = |m: &&Mapping| {
+        let name = m.path.as_deref().map(|path| path.as_os_str().as_encoded_bytes());
+        m.readable && name.is_none_or(|name| name.starts_with(b"/memfd:"))
+    };
+    let all = source.mappings().iter().filter(hidden).take(SEARCHED);
+    all.filter_map(|m| Some((m.span.start, beginning(source.memory(), m.span.start)?)))
+}
+
 /// Folders of the host in which files are ordered by their GNU build ids.
 struct Places {
     /// `xx/yyyy` below, the files themselves or links to them; `xx/yyyy.debug` for those of symbols.

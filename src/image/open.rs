@@ -186,7 +186,7 @@ impl Identity {
         }
         let [symbol, runtime] = file.elf.symbols(["runtime.buildVersion", "runtime.firstmoduledata"]);
         let no_names = symbol.is_none() && runtime.is_none();
-        let tells = file.missing.is_none() && !file.elf.sections().is_empty();
+        let tells = file.missing.is_none() && file.elf.sections().iter().any(|s| !s.name.is_empty());
         if no_names && tells && !has_function_table(&file.elf) {
             return None;
         }
@@ -224,12 +224,23 @@ fn go_file(
     {
         return program.map(|file| (file, identity));
     }
-    for file in candidates(source) {
+    let others = candidates(source).chain(unpacked(source));
+    for file in others {
         if let Some(identity) = Identity::of(&file, source.memory()) {
             return Ok((file, identity));
         }
     }
     program.and_then(not_go)
+}
+
+/// Programs that a packer's loader unpacked: all that is read of them is in memory.
+fn unpacked(source: &dyn Source) -> impl Iterator<Item = LoadedFile> + '_ {
+    locate::unpacked(source).filter_map(|(at, beginning)| {
+        let elf = ElfFile::parse(beginning).ok()?;
+        let bias = Bias::between(elf.loads().map(|s| s.va).min()?, at);
+        let path = source.executable_path().unwrap_or(Path::new("a packed program")).to_owned();
+        Some(LoadedFile { path, elf, bias, missing: None })
+    })
 }
 
 fn not_go<T>(program: LoadedFile) -> Result<T> {
