@@ -340,10 +340,12 @@ fn a_ring_of_300_is_one_deadlock_and_2000_behind_one_are_one_line() {
     let target = Target::start(&program, &["many"], &[]);
     let pid = target.pid().to_string();
     let found = report(&[&pid]);
-    let [queue] = situations(&found, "waits_behind")[..] else { panic!("{}", found["situations"]) };
-    assert_eq!(queue["count"], 2000);
+    // Nothing was found that could wake the one who has it: they are all one dead end.
+    let all = found["situations"].as_array().expect("situations");
+    assert_eq!(all.iter().filter(|s| s["count"] == 2001).count(), 1, "{}", found["situations"]);
+    assert!(all.iter().all(|s| s["count"].as_u64() < Some(10) || s["count"] == 2001));
     let text = allgs_ok(&["why", "-q", &pid]);
-    let lines = text.lines().filter(|line| line.contains("2000 goroutines wait behind goroutine "));
+    let lines = text.lines().filter(|line| line.contains("2000 more goroutines wait behind"));
     assert_eq!(lines.count(), 1, "{text}");
     assert!(situations(&found, "deadlock").is_empty());
 }
