@@ -6,7 +6,6 @@
 use allgs::addr::Pid;
 use allgs::image::layout::field::StructView;
 use allgs::image::{Image, OpenOptions};
-use allgs::memory::Memory;
 use allgs::runtime::capture::{CaptureOptions, Stopping};
 use allgs::runtime::{Snapshot, decode};
 use allgs::source::{Source, live::LiveProcess};
