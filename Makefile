@@ -1,13 +1,14 @@
 # The tests need Go releases, compilers and gdb: testprogs/setup.sh gets them.
 SETUP := testprogs/setup.sh
 
-.PHONY: help test product demo layouts bench bench-core bench-why arm64-kernel
+.PHONY: help test product demo layouts bench bench-parts bench-core bench-why arm64-kernel
 
 help:
 	@echo "make test   get what the tests need (Go releases, Debian packages), run all tests"
 	@echo "make product  all tests on all releases and kinds of builds: hours on a cold cache"
 	@echo "make demo   build allgs, start a small stuck Go service, look into it"
-	@echo "make bench  race allgs against a plain bulk copy of the same memory"
+	@echo "make bench  race allgs against a plain bulk copy of the same memory, debuggers, the runtime itself"
+	@echo "make bench-parts  how long decoding, unwinding and naming take"
 	@echo "make bench-why  what why costs over list, with 100,000 goroutines behind one lock"
 	@echo "make arm64-kernel  compare cores that a real arm64 kernel writes in an emulated machine"
 	@echo "make layouts  measure the layout tables of all Go releases anew"
@@ -42,7 +43,13 @@ bench:
 	$(SETUP) go
 	cargo build --locked --release --bins --examples
 	mkdir -p benches/runs
+	$(SETUP) delve
 	$(SETUP) run target/release/examples/race benches/runs/$(shell date +%F).tsv
+
+# Decoding, unwinding, naming.
+bench-parts:
+	$(SETUP) go
+	$(SETUP) run cargo bench --locked --bench parts
 
 bench-core:
 	$(SETUP) go

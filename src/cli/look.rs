@@ -1,6 +1,7 @@
 //! Cli: the way from a target to a report, phase by phase, each of them timed.
 
 use super::plan::{Look, Voice};
+use super::status_line::StatusLine;
 use super::{exit, output::Output};
 use crate::analysis::blocked::Inputs;
 use crate::analysis::names::ImageNames;
@@ -62,15 +63,20 @@ pub fn look(
     let mut clock = Clock::start();
     let source = open_source(&plan.target, plan.voice)?;
     clock.lap("open");
+    let line = StatusLine::start(plan.voice.losses);
+    line.phase("opening the program");
     let image = Image::open(&*source, &plan.open)?;
     clock.lap("image");
+    line.phase("reading goroutines");
     let snapshot = Snapshot::take(&*source, &image, &plan.capture)?;
     clock.lap("capture");
+    line.phase("unwinding stacks");
     let unwinder = Unwinder::new(&image, &snapshot);
     let stacks = Stacks::of(&unwinder, &snapshot.gs);
     clock.lap("unwind");
     let inputs =
         Inputs { source: &*source, image: &image, snapshot: &snapshot, unwinder: &unwinder, stacks: &stacks };
+    line.phase("analysing");
     let why = ask(&inputs);
     let memory = image.memory(&snapshot.memory);
     let names = ImageNames::new(&image, &memory);
@@ -98,7 +104,11 @@ pub fn look(
         why: why.as_ref(),
         diagnostics: &diagnostics,
     };
+    line.phase("writing");
+    // The answer and the line would mix on one terminal.
+    let line = Some(line).filter(|_| !out.is_terminal());
     out.write(|out| body(out, &Scene { report, image: &image, snapshot: &snapshot }))?;
+    drop(line);
     clock.lap("write");
     if plan.voice.losses && plan.format != super::args::Format::Json {
         exit::losses(&diagnostics, plan.voice.notes);

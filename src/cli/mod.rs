@@ -8,6 +8,7 @@ mod exit;
 mod look;
 mod output;
 mod plan;
+mod status_line;
 
 use args::{Cli, Command};
 use exit::Outcome;

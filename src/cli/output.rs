@@ -10,7 +10,7 @@ use anyhow::Result;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::unistd::linkat;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -49,6 +49,15 @@ impl Output {
 
     fn new(sink: Sink, name: String) -> Output {
         Output { writer: BufWriter::with_capacity(BUFFER, sink), name }
+    }
+
+    /// Whether a person sees the answer while it is written.
+    pub fn is_terminal(&self) -> bool {
+        match self.writer.get_ref() {
+            Sink::Stdout(out) => out.is_terminal(),
+            Sink::Special(file) => file.is_terminal(),
+            Sink::Nameless(..) | Sink::Pending(..) => false,
+        }
     }
 
     /// Writes all of an answer and makes it visible.

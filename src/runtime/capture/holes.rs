@@ -509,6 +509,20 @@ fn a_goroutine_whose_thread_sleeps_in_a_system_call_need_not_be_read() {
     assert_eq!(in_system_call(awake), (2, 1), "its thread ran: the first stop is void");
 }
 
+/// A goroutine ends while stacks are copied, and the collector frees its stack: the copy must go, since
+/// another stack may lie there by now.
+#[test]
+fn a_stack_that_was_freed_is_forgotten() {
+    let free = |b: &mut Bytes<'_>| {
+        b.status(ONE, DEAD);
+        b.member(ONE, b.layout.stack_lo, &[0; 8]);
+        b.member(ONE, b.layout.stack_hi, &[0; 8]);
+    };
+    for moment in [Moment::Read(stack_hi(ONE) - 16), Moment::Stop] {
+        assert_eq!(wrong(&image(), vec![change(moment, free)], nothing, Rules::ALL), 0, "{moment:?}");
+    }
+}
+
 /// What an earlier stop read is of that stop, whatever the looks say.
 #[test]
 fn what_an_earlier_stop_read_is_read_again_in_the_next() {

@@ -219,6 +219,7 @@ impl<'a, 'i> Session<'a, 'i> {
             let moved: FxHashSet<usize> = self.roster.differing(&before, &self.base).into_iter().collect();
             let mut again = self.parked(&self.base);
             again.retain(|want| moved.contains(&want.index));
+            self.copies.forget(moved);
             self.bytes_read += self.copies.copy(&again, self.memory, &self.readers);
         }
     }
@@ -265,6 +266,7 @@ impl<'a, 'i> Session<'a, 'i> {
                 self.hot.extend(&round.read);
             }
             self.hot.extend(residue);
+            self.copies.forget(round.read);
             self.copies.keep(round.copy);
         }
     }
@@ -480,7 +482,7 @@ impl<'a, 'i> Session<'a, 'i> {
         if self.roster.len() > known {
             self.look.grow(&self.roster);
             self.base.grow(&self.roster);
-            self.copies.grow(self.roster.len());
+            self.copies.resize(self.roster.len());
         }
     }
 
@@ -508,7 +510,9 @@ impl<'a, 'i> Session<'a, 'i> {
                 next += 1;
             }
         }
-        self.copies.grow(next);
+        // Stacks of threads of an earlier stop go.
+        self.copies.resize(self.roster.len());
+        self.copies.resize(next);
         wanted
     }
 
@@ -531,6 +535,7 @@ impl<'a, 'i> Session<'a, 'i> {
     }
 
     fn finish(mut self: Box<Self>, round: Round, residue: Vec<usize>) -> Capture<'a> {
+        self.copies.forget(round.read.iter().copied());
         self.copies.keep(round.copy);
         let mut consistency = vec![Consistency::Exact; self.roster.len()];
         let mut open = residue;
@@ -559,6 +564,7 @@ impl<'a, 'i> Session<'a, 'i> {
             let keyed = open.iter().zip(&before);
             let parked: Vec<Wanted> =
                 keyed.filter_map(|(index, key)| Wanted::parked(*index, key.as_ref()?)).collect();
+            self.copies.forget(open.iter().copied());
             self.bytes_read += self.copies.copy(&parked, self.memory, &self.readers);
             let after = self.roster.keys_of(self.memory, &open, l);
             let mut keys = before.into_iter().zip(after);

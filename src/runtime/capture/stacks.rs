@@ -264,9 +264,18 @@ impl Copies {
         Copies { arenas: Vec::new(), of: vec![None; count] }
     }
 
-    /// Makes room for more goroutines.
-    pub fn grow(&mut self, count: usize) {
-        self.of.resize(count.max(self.of.len()), None);
+    /// Room for `count`; what is beyond is forgotten.
+    pub fn resize(&mut self, count: usize) {
+        self.of.resize(count, None);
+    }
+
+    /// Forgets the copies of the gs with these numbers: where they lay, another stack may lie by now.
+    pub fn forget(&mut self, which: impl IntoIterator<Item = usize>) {
+        for index in which {
+            if let Some(slot) = self.of.get_mut(index) {
+                *slot = None;
+            }
+        }
     }
 
     /// Copies `wanted`, part by part, so that little more than what is kept is ever held. Returns the
@@ -456,5 +465,7 @@ mod tests {
         copies.copy(&[want(0, 0x1020, 4)], &memory(), &ThisThread);
         assert_eq!(copies.span(0), Some(Span { start: Addr::new(0x1020), len: 4 }));
         assert_eq!(copies.bytes(0), Some([0x20, 0x21, 0x22, 0x23].as_slice()));
+        copies.forget([0, 7]);
+        assert_eq!(copies.bytes(0), None);
     }
 }
