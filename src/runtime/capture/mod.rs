@@ -10,6 +10,7 @@ pub mod looks;
 mod scheduler;
 mod session;
 mod stacks;
+mod system;
 mod verify;
 
 pub use scheduler::{Copied, Scheduler};
@@ -24,7 +25,7 @@ use crate::memory::{Memory, read_slice};
 use crate::runtime::Consistency;
 use crate::source::{Origin, Source, Thread};
 use looks::{Look, Roster};
-use stacks::Copies;
+
 use std::time::{Duration, SystemTime};
 
 /// How a target is to be captured.
@@ -36,6 +37,8 @@ pub struct CaptureOptions {
     pub max_pause: Option<Duration>,
     /// Reads everything in the stop as well and compares: for tests.
     pub verify: bool,
+    /// Copies the system stacks of all threads, not only of those that run C code for a goroutine.
+    pub threads: bool,
 }
 
 /// Whether the threads of a live target may be stopped.
@@ -133,7 +136,7 @@ fn of_core<'a>(source: &'a dyn Source, image: &Image) -> Result<Capture<'a>> {
         look,
         scheduler,
         threads: stopped.threads,
-        memory: Captured::new(Copies::new(0), memory),
+        memory: Captured::of_core(memory),
         instant: Instant::Core,
         at: SystemTime::now(),
         now: None,

@@ -5,6 +5,7 @@
 use super::looks::{Key, Look, Roster, changed};
 use super::scheduler::Scheduler;
 use super::stacks::{Captured, Copies, Prepared, Wanted};
+use super::system::{self, SystemStacks};
 use super::verify::{Truth, Verdict};
 use super::{Capture, CaptureOptions, Instant, Stopping, read_order};
 use crate::addr::{Addr, Nanotime, Span, Tid};
@@ -35,9 +36,6 @@ const SLEEPERS: usize = 50;
 
 /// Stacks up to this size are copied whole when where they are used from isn't known, in bytes.
 const WHOLE: u64 = 256 << 10;
-
-/// What is copied above the stack pointer of a thread that is on no goroutine's stack, in bytes.
-const SYSTEM_STACK: u64 = 64 << 10;
 
 /// Bytes below the stack pointer that code may use on amd64 (the red zone of C).
 const RED_ZONE: u64 = 128;
@@ -82,12 +80,15 @@ struct Session<'a, 'i> {
     memory: &'a dyn Memory,
     max_pause: Option<Duration>,
     verify: bool,
+    all_threads: bool,
     truth: Option<Truth>,
     leave_sleepers: bool,
     roster: Roster,
     look: Look,
     spare: Look,
     copies: Copies,
+    system: SystemStacks,
+    states: FxHashMap<Tid, char>,
     scheduler: Scheduler,
     hot: FxHashSet<usize>,
     by_address: FxHashMap<Addr, usize>,
@@ -126,7 +127,10 @@ impl<'a, 'i> Session<'a, 'i> {
             memory,
             max_pause: options.max_pause,
             verify: options.verify,
+            all_threads: options.threads,
             truth: None,
+            system: SystemStacks::default(),
+            states: FxHashMap::default(),
             leave_sleepers: true,
             copies: Copies::new(roster.len()),
             scheduler: Scheduler::find(memory, &image.globals, &image.layouts),
@@ -239,6 +243,7 @@ impl<'a, 'i> Session<'a, 'i> {
         self.make_room(all);
         let sleepers = self.sleepers();
         let leave: Vec<Tid> = sleepers.iter().map(|a| a.tid).collect();
+        self.look_up_states();
         let begin = Clock::now();
         let stopped = tracer.stop_except(self.max_pause.map_or(STOP_LIMIT, |p| p.min(STOP_LIMIT)), &leave);
         let stopped = match stopped {
@@ -251,6 +256,11 @@ impl<'a, 'i> Session<'a, 'i> {
         let mut round = self.read_in_stop(&stopped, all, begin);
         tracer.resume()?;
         self.pauses.push(begin.elapsed());
+        if !sleepers.is_empty() {
+            let with: FxHashSet<Tid> =
+                stopped.threads.iter().filter(|t| t.registers.is_some()).map(|t| t.tid).collect();
+            self.look_up_sleepers(stopped.threads.iter().map(|t| t.tid), |tid| with.contains(&tid));
+        }
         round.void = !sleepers.is_empty() && !self.slept(&sleepers);
         for (tid, why) in stopped.running {
             self.diagnostics.warn(
@@ -304,11 +314,16 @@ impl<'a, 'i> Session<'a, 'i> {
         let read = Prepared::new(&wanted, Vec::new()).read_parallel(self.memory);
         self.bytes_read += read.len();
         self.copies.keep(read, self.memory);
+        let ms = self.ms();
+        self.system = SystemStacks::default();
+        self.copy_system_stacks(&ms, Vec::new());
+        let threads = self.source.threads();
+        self.look_up_sleepers(threads.iter().map(|t| t.tid), |_| false);
         let after = self.source.activity().unwrap_or_default();
         if after.len() != before.len() || !self.slept(before) {
             return Err(self);
         }
-        let threads = self.source.threads();
+        self.look_up_states();
         let consistency = vec![Consistency::Exact; self.roster.len()];
         Ok(self.capture(threads, at, now, consistency, Instant::Asleep, 0, 0))
     }
@@ -378,32 +393,73 @@ impl<'a, 'i> Session<'a, 'i> {
     /// Copies the stacks of the goroutines `read` and of the threads that are on none.
     fn copy_stacks(&mut self, read: &FxHashSet<usize>, threads: &[Thread]) {
         let by_tid: FxHashMap<_, _> = threads.iter().map(|t| (t.tid, t)).collect();
-        let l = &self.image.layouts.m;
-        let ms = self.scheduler.ms.iter().filter_map(|m| decode::m(m.view()?, l).ok());
-        let on: FxHashMap<Addr, (M, Option<&Thread>)> = ms
+        let ms = self.ms();
+        let on: FxHashMap<Addr, Option<&Thread>> = ms
+            .iter()
             .filter(|m| !m.curg.is_null())
-            .map(|m| {
-                let thread = m.procid.and_then(|tid| by_tid.get(&tid).copied());
-                (m.curg, (m, thread))
-            })
+            .map(|m| (m.curg, m.procid.and_then(|tid| by_tid.get(&tid).copied())))
             .collect();
         let mut wanted = Vec::with_capacity(read.len());
-        let mut next = self.roster.len();
+        let mut on_system = Vec::new();
         for index in read {
             let Some(g) = self.g(&self.look, *index) else { continue };
-            let sp = on.get(&g.at).and_then(|(_, thread)| thread.and_then(|t| t.registers)).map(|r| r.sp);
+            let sp = on.get(&g.at).and_then(|thread| thread.and_then(|t| t.registers)).map(|r| r.sp);
             let (used, system) = used(&g, sp, on.contains_key(&g.at));
             wanted.extend(used.map(|span| Wanted { index: *index, span }));
-            if let Some(span) = system {
-                wanted.push(Wanted { index: next, span });
-                next += 1;
-            }
+            on_system.extend(system);
         }
-        self.copies.grow(next);
+        self.system = SystemStacks::default();
+        if self.all_threads {
+            on_system.extend(threads.iter().filter_map(|t| t.registers).map(|r| r.sp));
+        }
+        self.copy_system_stacks(&ms, on_system);
         let plan = Prepared::new(&wanted, std::mem::take(&mut self.buffer));
         let done = plan.read(self.memory);
         self.bytes_read += done.len();
         self.copies.keep(done, self.memory);
+    }
+
+    fn ms(&self) -> Vec<M> {
+        let l = &self.image.layouts.m;
+        self.scheduler.ms.iter().filter_map(|m| decode::m(m.view()?, l).ok()).collect()
+    }
+
+    /// Copies the system stacks from these stack pointers on, and those that hold frames of C between
+    /// frames of Go.
+    fn copy_system_stacks(&mut self, ms: &[M], mut sps: Vec<Addr>) {
+        for (at, sp) in system::callback_frames(self.memory, ms, &self.image.layouts) {
+            self.system.keep_word(at, sp);
+            sps.push(sp);
+        }
+        if !sps.is_empty() {
+            self.bytes_read += self.system.copy(self.memory, &sps);
+        }
+    }
+
+    /// Looks up where threads sleep, of those that have no registers: all of them if that was asked for,
+    /// else those that run C code for a goroutine; copies their stacks. Whoever calls this proves
+    /// afterwards that they did not run.
+    fn look_up_sleepers(&mut self, all: impl Iterator<Item = Tid>, has_registers: impl Fn(Tid) -> bool) {
+        let ms = self.ms();
+        let in_c = system::in_c(&ms).filter_map(|m| m.procid);
+        let tids: FxHashSet<Tid> = if self.all_threads { all.collect() } else { in_c.collect() };
+        let mut sps = Vec::new();
+        for tid in tids.into_iter().filter(|tid| !has_registers(*tid)) {
+            let Some(call) = self.source.system_call(tid) else { continue };
+            self.system.keep_place(tid, call.place);
+            sps.push(call.place.sp);
+        }
+        if !sps.is_empty() {
+            self.bytes_read += self.system.copy(self.memory, &sps);
+        }
+    }
+
+    /// Remembers the states of all threads, if that was asked for: in a stop there is but one.
+    fn look_up_states(&mut self) {
+        if self.all_threads {
+            let tids = self.source.threads().into_iter().map(|thread| thread.tid);
+            self.states = tids.filter_map(|tid| Some((tid, self.source.thread_state(tid)?))).collect();
+        }
     }
 
     /// Looks again after the stop: what changed since the base look and was not read in the stop.
@@ -473,7 +529,7 @@ impl<'a, 'i> Session<'a, 'i> {
     #[allow(clippy::too_many_arguments)]
     fn capture(
         self: Box<Self>,
-        threads: Vec<Thread>,
+        mut threads: Vec<Thread>,
         at: SystemTime,
         now: Option<Nanotime>,
         consistency: Vec<Consistency>,
@@ -484,6 +540,10 @@ impl<'a, 'i> Session<'a, 'i> {
         let l = &self.image.layouts.g;
         let judge = |truth: &Truth| truth.judge(&self.roster, &self.look, &self.copies, &consistency, l);
         let verdict: Option<Verdict> = self.truth.as_ref().map(judge);
+        self.system.tell(&mut threads);
+        for thread in &mut threads {
+            thread.state = self.states.get(&thread.tid).copied();
+        }
         Capture {
             verdict,
             proved: (self.roster.len() as u64).saturating_sub(read_in_stop).saturating_sub(unproved),
@@ -492,7 +552,7 @@ impl<'a, 'i> Session<'a, 'i> {
             consistency,
             scheduler: self.scheduler,
             threads,
-            memory: Captured::new(self.copies, self.memory),
+            memory: Captured::new(self.copies, self.system.into_runs(), self.memory),
             instant,
             at,
             now,
@@ -505,8 +565,8 @@ impl<'a, 'i> Session<'a, 'i> {
     }
 }
 
-/// The part of a goroutine's stack that is in use, and that of the system stack its thread is on.
-fn used(g: &G, thread_sp: Option<Addr>, on_thread: bool) -> (Option<Span>, Option<Span>) {
+/// The part of a goroutine's stack that is in use, and SP of the system stack its thread is on.
+fn used(g: &G, thread_sp: Option<Addr>, on_thread: bool) -> (Option<Span>, Option<Addr>) {
     let stack = Span::between(g.stack_lo, g.stack_hi);
     let parked = decode::stack_start(g);
     let inside = |sp: Addr| (stack.contains(sp)).then(|| Span::between(sp, g.stack_hi));
@@ -518,7 +578,7 @@ fn used(g: &G, thread_sp: Option<Addr>, on_thread: bool) -> (Option<Span>, Optio
         }
         Some(sp) => {
             let whole = if stack.len <= WHOLE { Some(stack) } else { inside(parked) };
-            (whole, Some(Span { start: sp.back(RED_ZONE), len: SYSTEM_STACK }))
+            (whole, Some(sp))
         }
         None if on_thread && stack.len <= WHOLE => (Some(stack), None),
         None => (inside(parked), None),

@@ -247,7 +247,13 @@ impl<'p> LiveTracer<'p> {
                     },
                 }
             }
-            stopped.threads.push(Thread { tid: t.own, name: t.name.clone(), registers: t.registers });
+            stopped.threads.push(Thread {
+                tid: t.own,
+                name: t.name.clone(),
+                registers: t.registers,
+                asleep_at: None,
+                state: None,
+            });
         }
         stopped
     }
