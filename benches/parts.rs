@@ -73,7 +73,8 @@ fn main() {
     let target = start(dir.path());
     let source = LiveProcess::open(Pid(target.0.id() as i32)).expect("the process can be opened");
     let image = Image::open(&source, &OpenOptions::default()).expect("the image can be opened");
-    let options = CaptureOptions { stopping: Stopping::Never, max_pause: None, verify: false };
+    let options =
+        CaptureOptions { stopping: Stopping::Never, max_pause: None, verify: false, threads: false };
     let snapshot = Snapshot::take(&source, &image, &options).expect("a snapshot");
     let unwinder = Unwinder::new(&image, &snapshot);
     let deepest = snapshot.gs.iter().max_by_key(|g| unwinder.walk(g).frames.len()).expect("goroutines");

@@ -21,7 +21,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pid: i32 = std::env::args().nth(1).ok_or("usage: floor PID")?.parse()?;
     let source = LiveProcess::open(Pid(pid))?;
     let image = Image::open(&source, &OpenOptions::default())?;
-    let options = CaptureOptions { stopping: Stopping::Never, max_pause: None, verify: false };
+    let options =
+        CaptureOptions { stopping: Stopping::Never, max_pause: None, verify: false, threads: false };
     let snapshot = Snapshot::take(&source, &image, &options)?;
     let size = u64::from(image.layouts.g.size);
     let mut gs: Vec<Addr> = snapshot.gs.iter().map(|g| g.at).collect();

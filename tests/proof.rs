@@ -19,7 +19,8 @@ fn captures() -> usize {
 fn check(target: &Target, times: usize) -> Verdict {
     let source = LiveProcess::open(Pid(target.pid() as i32)).expect("the process can be opened");
     let image = Image::open(&source, &OpenOptions::default()).expect("the image can be opened");
-    let options = CaptureOptions { stopping: Stopping::Allowed, max_pause: None, verify: true };
+    let options =
+        CaptureOptions { stopping: Stopping::Allowed, max_pause: None, verify: true, threads: false };
     let mut sum = Verdict::default();
     for _ in 0..times {
         let snapshot = Snapshot::take(&source, &image, &options).expect("a snapshot");

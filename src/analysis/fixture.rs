@@ -26,7 +26,7 @@ impl World {
     /// Adds a goroutine with a stack of these functions, in file `/src/NAME.go`, lines 10, 20, ...
     pub fn add(&mut self, id: u64, status: Status, waitreason: u8, functions: &[&str]) -> &mut G {
         let frames = (1..).zip(functions).map(|(i, name)| frame(name, i * 10)).collect();
-        let stack = Stack { frames, end: StackEnd::Complete };
+        let stack = Stack { frames, end: StackEnd::Complete, gaps: Vec::new() };
         let known = self.stacks.distinct.iter().position(|s| *s == stack);
         let index = known.unwrap_or_else(|| {
             self.stacks.distinct.push(stack);

@@ -14,5 +14,6 @@ pub mod names;
 pub mod select;
 pub mod situations;
 pub mod survey;
+pub mod threads;
 pub mod wakers;
 pub mod why;

@@ -6,7 +6,7 @@ use super::frames;
 use crate::addr::{Addr, Tid};
 use crate::runtime::{G, M, Status};
 use crate::unwind::stacks::{Stack, Stacks};
-use crate::unwind::{Frame, FrameKind};
+use crate::unwind::{Frame, FrameKind, Missing};
 use rustc_hash::{FxHashMap, FxHasher};
 use std::hash::{Hash, Hasher};
 use std::mem::discriminant;
@@ -105,6 +105,13 @@ impl<'a> Row<'a> {
     /// The frames to show, innermost first.
     pub fn frames(self) -> impl Iterator<Item = &'a Frame> + Clone {
         frames_at(&self.stack.frames, &self.facts.shown)
+    }
+
+    /// Where frames of C code are missing: after how many of the frames to show, and why.
+    pub fn gaps(self) -> impl Iterator<Item = (usize, &'a Missing)> + Clone {
+        let Row { stack, facts, .. } = self;
+        let before = |after: usize| facts.shown.iter().filter(|i| (**i as usize) < after).count();
+        stack.gaps.iter().map(move |gap| (before(gap.after), &gap.why))
     }
 
     /// The frame that says where in the program it is.
@@ -262,7 +269,8 @@ fn shown(stack: &Stack, show: Show, lookup: &dyn Lookup) -> Vec<u32> {
 
 /// Whether two stacks print the same: equal shown frames but for addresses, and the same kind of end.
 fn look_alike((a, shown_a): (&Stack, &[u32]), (b, shown_b): (&Stack, &[u32])) -> bool {
-    let ends = discriminant(&a.end) == discriminant(&b.end);
+    let gaps = |stack: &Stack| stack.gaps.iter().map(|gap| discriminant(&gap.why)).collect::<Vec<_>>();
+    let ends = discriminant(&a.end) == discriminant(&b.end) && gaps(a) == gaps(b);
     ends && frames_at(&a.frames, shown_a).map(look).eq(frames_at(&b.frames, shown_b).map(look))
 }
 

@@ -76,6 +76,7 @@ Examples:
   allgs dump 4242                          all of the program's own goroutines
   allgs dump 4242 18 19                    two of them
   allgs dump 4242 --all                    with the runtime's own goroutines and frames
+  allgs dump 4242 --threads                with the threads, those that Go does not know too
   allgs dump 4242 --format go -o dump.txt  as the runtime itself prints them (debug=2)
   allgs dump 4242 --format json | jq '.goroutines[] | select(.labels.handler == \"/pay\")'
 ")]
@@ -227,6 +228,9 @@ pub struct ListArgs {
 pub struct DumpArgs {
     #[command(flatten)]
     pub look: LookArgs,
+    /// List the threads too: what each is there for, and its frames on system stacks and in C
+    #[arg(long)]
+    pub threads: bool,
     /// Numbers of goroutines; all if none is given
     #[arg(value_name = "GOID", value_parser = parse_goid)]
     pub goids: Vec<GoId>,

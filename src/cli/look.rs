@@ -6,10 +6,12 @@ use super::{exit, output::Output};
 use crate::analysis::blocked::Inputs;
 use crate::analysis::names::ImageNames;
 use crate::analysis::survey::Survey;
+use crate::analysis::threads;
 use crate::analysis::why::Why;
 use crate::diag::Diagnostics;
 use crate::error::{Error, ErrorKind};
 use crate::image::Image;
+use crate::image::native::Native;
 use crate::report::{Report, describe, model};
 use crate::runtime::snapshot::Snapshot;
 use crate::source::core::Progress;
@@ -71,7 +73,8 @@ pub fn look(
     let snapshot = Snapshot::take(&*source, &image, &plan.capture)?;
     clock.lap("capture");
     line.phase("unwinding stacks");
-    let unwinder = Unwinder::new(&image, &snapshot);
+    let native = Native::new(&*source, &image);
+    let unwinder = Unwinder::new(&image, &snapshot).with_native(&native);
     let stacks = Stacks::of(&unwinder, &snapshot.gs);
     clock.lap("unwind");
     let inputs =
@@ -95,12 +98,15 @@ pub fn look(
     if plan.timings {
         capture.timings_ns = clock.phases.iter().map(|(name, t)| (name.clone(), model::Ns(*t))).collect();
     }
+    let threads = plan.capture.threads.then(|| threads::threads(&unwinder, &snapshot));
+    diagnostics.merge(native.losses());
     let report = Report {
         target: &describe::target(&*source, &image, crashed),
         capture: &capture,
         counts: &model::Counts::of(&survey, snapshot.dead),
         survey: &survey,
         selection: &selection,
+        threads: threads.as_deref(),
         why: why.as_ref(),
         diagnostics: &diagnostics,
     };

@@ -6,7 +6,7 @@ use super::args::{
 };
 use crate::analysis::select::{Filter, System};
 use crate::analysis::survey::Show;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::OpenOptions;
 use crate::report::style::Palette;
 use crate::runtime::GoId;
@@ -92,7 +92,13 @@ impl Look {
 
     /// What the arguments of `dump` mean.
     pub fn of_dump(args: DumpArgs, voice: Voice) -> Result<Look> {
-        Look::of(args.look, args.goids, voice)
+        if args.threads && args.look.format == Format::Go {
+            let text = "the Go runtime's own text has no threads: --threads goes with --format text or json";
+            return Err(Error::new(ErrorKind::Usage, text));
+        }
+        let mut look = Look::of(args.look, args.goids, voice)?;
+        look.capture.threads = args.threads;
+        Ok(look)
     }
 
     fn of(args: LookArgs, goids: Vec<GoId>, voice: Voice) -> Result<Look> {
@@ -102,7 +108,12 @@ impl Look {
         Ok(Look {
             target: TargetSpec::parse(&args.target.target)?,
             open: OpenOptions { exe: args.target.exe },
-            capture: CaptureOptions { stopping, max_pause: args.how.max_pause, verify: false },
+            capture: CaptureOptions {
+                stopping,
+                max_pause: args.how.max_pause,
+                verify: false,
+                threads: false,
+            },
             limit: args.filter.limit,
             filter: filter(args.filter, goids, system),
             show,

@@ -83,7 +83,8 @@ pub struct Symbol {
     pub size: u64,
 }
 
-/// A parsed ELF file.
+/// A parsed ELF file; a copy shares its bytes.
+#[derive(Clone)]
 pub struct ElfFile {
     data: Arc<dyn Deref<Target = [u8]> + Send + Sync>,
     machine: u16,
@@ -245,6 +246,32 @@ impl ElfFile {
         found
     }
 
+    /// All functions that state a size, with their names, of both symbol tables.
+    pub fn functions(&self) -> impl Iterator<Item = (Symbol, &[u8])> {
+        let is_table = |s: &&Section| s.kind == elf::SHT_SYMTAB || s.kind == elf::SHT_DYNSYM;
+        self.sections.iter().filter(is_table).flat_map(|table| {
+            let part = |s: &Section| slice(self.bytes(), s.offset, s.size);
+            let linked = usize::try_from(table.link).ok().and_then(|i| self.sections.get(i));
+            let (entries, strings) = part(table).zip(linked.and_then(part)).unwrap_or_default();
+            entries.chunks_exact(SYMBOL_SIZE).filter_map(move |entry| function(entry, strings))
+        })
+    }
+
+    /// Where `.eh_frame_hdr` is loaded, and its bytes.
+    pub fn eh_frame_header(&self) -> Option<(FileVa, &[u8])> {
+        let s = self.segments.iter().find(|s| s.kind == elf::PT_GNU_EH_FRAME)?;
+        Some((s.va, slice(self.bytes(), s.offset.0, s.file_size)?))
+    }
+
+    /// The file's bytes from an address to the end of what is loaded there.
+    pub fn loaded_from(&self, va: FileVa) -> Option<&[u8]> {
+        self.loads().find_map(|s| {
+            let inside = va.0.checked_sub(s.va.0)?;
+            let rest = s.file_size.checked_sub(inside).filter(|rest| *rest > 0)?;
+            slice(self.bytes(), s.offset.0.checked_add(inside)?, rest)
+        })
+    }
+
     fn search_symbols(&self, table: &Section, names: &[&str], found: &mut [Option<Symbol>]) {
         let Some(entries) = slice(self.bytes(), table.offset, table.size) else { return };
         let strings = usize::try_from(table.link).ok().and_then(|i| self.sections.get(i));
@@ -380,6 +407,21 @@ pub(crate) fn slice(data: &[u8], offset: u64, len: u64) -> Option<&[u8]> {
     let start = usize::try_from(offset).ok()?;
     let end = start.checked_add(usize::try_from(len).ok()?)?;
     data.get(start..end)
+}
+
+/// A function among the entries of a symbol table, if it is one that is defined and states a size.
+fn function<'a>(entry: &[u8], strings: &'a [u8]) -> Option<(Symbol, &'a [u8])> {
+    const FUNC: u8 = 2;
+    const IFUNC: u8 = 10;
+    let kind = entry.get(4)? & 0xf;
+    let defined = number::<2>(entry, 6)? != 0;
+    let (va, size) = (number::<8>(entry, 8)?, number::<8>(entry, 16)?);
+    if !matches!(kind, FUNC | IFUNC) || !defined || size == 0 {
+        return None;
+    }
+    let name = strings.get(usize::try_from(number::<4>(entry, 0)?).ok()?..)?;
+    let name = name.split(|b| *b == 0).next()?;
+    (!name.is_empty()).then_some((Symbol { va: FileVa(va), size }, name))
 }
 
 /// A little-endian number of `N` bytes, up to 8.

@@ -13,6 +13,7 @@ pub mod inline;
 pub mod layout;
 pub mod locate;
 pub mod moduledata;
+pub mod native;
 mod open;
 pub mod pclntab;
 pub mod search;
@@ -170,6 +171,8 @@ pub struct Image {
     /// What is missing, and what it means.
     pub diagnostics: Diagnostics,
     statics: Statics,
+    /// The file that holds the runtime, open.
+    file: LoadedFile,
 }
 
 impl Image {

@@ -38,6 +38,10 @@ pub struct LoadedFile {
     pub bias: Bias,
     /// Why `elf` is only what a core holds of the file's beginning, if it is.
     pub missing: Option<Error>,
+    /// Whether it is the program itself, not a file that it loaded.
+    pub is_program: bool,
+    /// Whether `elf` is all of the file.
+    pub is_whole: bool,
 }
 
 impl LoadedFile {
@@ -135,6 +139,7 @@ fn open_file(
         wait_reasons_by,
         diagnostics,
         statics,
+        file,
     })
 }
 
@@ -239,7 +244,7 @@ fn unpacked(source: &dyn Source) -> impl Iterator<Item = LoadedFile> + '_ {
         let elf = ElfFile::parse(beginning).ok()?;
         let bias = Bias::between(elf.loads().map(|s| s.va).min()?, at);
         let path = source.executable_path().unwrap_or(Path::new("a packed program")).to_owned();
-        Some(LoadedFile { path, elf, bias, missing: None })
+        Some(LoadedFile { path, elf, bias, missing: None, is_program: false, is_whole: false })
     })
 }
 
@@ -262,7 +267,8 @@ fn program(source: &dyn Source, options: &OpenOptions, diagnostics: &mut Diagnos
         let text = format!("where {} was loaded is unknown", located.path.display());
         Error::new(ErrorKind::BadExecutable, text)
     })?;
-    Ok(LoadedFile { path: located.path, elf, bias, missing: located.missing })
+    let is_whole = located.missing.is_none();
+    Ok(LoadedFile { path: located.path, elf, bias, missing: located.missing, is_program: true, is_whole })
 }
 
 fn mappings_of<'a>(source: &'a dyn Source, path: &Path) -> Vec<&'a Mapping> {
@@ -280,15 +286,24 @@ pub(super) fn candidates(source: &dyn Source) -> impl Iterator<Item = LoadedFile
         }
         _ => false,
     });
-    new.take(FILES).filter_map(|mapping| {
-        let path = mapping.path.clone()?;
-        let elf = ElfFile::open(&locate::open_mapped(source, mapping).ok()?.file).ok()?;
-        let bias = match elf.kind() {
-            ElfKind::Exe => Bias(0),
-            _ => elf.bias_of_mapped(&mappings_of(source, &path))?,
-        };
-        Some(LoadedFile { path, elf, bias, missing: None })
-    })
+    new.take(FILES).filter_map(|mapping| mapped(source, mapping).ok().map(|(file, _)| file))
+}
+
+/// The file behind a mapping, where it was loaded, and how it is known to be the right one.
+pub(super) fn mapped(source: &dyn Source, mapping: &Mapping) -> Result<(LoadedFile, locate::Proof)> {
+    let path = mapping.path.clone().unwrap_or_default();
+    let located = locate::open_mapped(source, mapping)?;
+    let elf = ElfFile::open(&located.file)?;
+    let bias = match elf.kind() {
+        ElfKind::Exe => Some(Bias(0)),
+        _ => elf.bias_of_mapped(&mappings_of(source, &path)),
+    };
+    let bias = bias.ok_or_else(|| {
+        let text = format!("where {} was loaded is unknown", path.display());
+        Error::new(ErrorKind::BadExecutable, text)
+    })?;
+    let file = LoadedFile { path, elf, bias, missing: None, is_program: false, is_whole: true };
+    Ok((file, located.proof))
 }
 
 /// DWARF of the file; a damaged one counts as none.

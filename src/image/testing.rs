@@ -3,7 +3,7 @@
 
 use super::blob::FromMemory;
 use super::buildinfo::BuildInfo;
-use super::elf::ElfKind;
+use super::elf::{ElfFile, ElfKind};
 use super::layout::Layouts;
 use super::layout::rules::Rules;
 use super::layout::schema::{Binder, FieldDecl, Moduledata, StructDecl};
@@ -11,7 +11,7 @@ use super::layout::table::Chosen;
 use super::layout::version::GoVersion;
 use super::pclntab::Modules;
 use super::statics::Statics;
-use super::{Executable, Globals, Image, Provenance};
+use super::{Executable, Globals, Image, LoadedFile, Provenance};
 use crate::addr::{Addr, Bias};
 use crate::arch::Arch;
 use crate::diag::Diagnostics;
@@ -235,6 +235,26 @@ pub fn layout() -> Moduledata {
     Moduledata::bind(&mut Literal).unwrap()
 }
 
+/// A file of no sections and no symbols.
+fn nothing() -> LoadedFile {
+    let mut header = vec![0; 64];
+    header[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    header[6] = 1;
+    header[16] = 2; // ET_EXEC
+    header[18] = 62; // EM_X86_64
+    header[54] = 56;
+    header[58] = 64;
+    let elf = ElfFile::parse(header).unwrap();
+    LoadedFile {
+        path: "/bin/program".into(),
+        elf,
+        bias: Bias(0),
+        missing: None,
+        is_program: true,
+        is_whole: false,
+    }
+}
+
 /// A program of one function, of a release that is built in, with the runtime's variables where
 /// `globals` says.
 pub fn image(version: &str, globals: Globals, wait_reasons: Vec<String>) -> Image {
@@ -269,5 +289,6 @@ pub fn image(version: &str, globals: Globals, wait_reasons: Vec<String>) -> Imag
         wait_reasons_by: Provenance::Target,
         diagnostics,
         statics: Statics::default(),
+        file: nothing(),
     }
 }

@@ -49,6 +49,7 @@ pub fn with<T>(world: &World, target: &Target, use_it: impl FnOnce(&Report<'_>) 
         ..Capture::default()
     };
     use_it(&Report {
+        threads: None,
         why: None,
         target,
         capture: &capture,

@@ -5,6 +5,7 @@
 use super::Report;
 use super::clean::is_unsafe;
 use super::model::{self, Goroutine};
+use super::threads::ThreadModel;
 use super::waits::{BlockedModel, SituationModel, edges};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -34,6 +35,9 @@ impl Serialize for Document<'_> {
         map.serialize_entry("capture", report.capture)?;
         map.serialize_entry("counts", report.counts)?;
         map.serialize_entry("goroutines", &Each(|| goroutines(report)))?;
+        if let Some(threads) = report.threads {
+            map.serialize_entry("threads", &Each(|| threads.iter().map(ThreadModel::of)))?;
+        }
         if let Some(why) = report.why {
             let situation = |s| SituationModel::of(s, why, report.survey);
             map.serialize_entry("situations", &Each(|| why.situations.iter().map(situation)))?;

@@ -6,6 +6,7 @@ pub mod describe;
 pub mod dot;
 #[cfg(test)]
 mod fixture;
+pub mod gaps;
 pub mod go;
 pub mod info;
 pub mod json;
@@ -13,12 +14,14 @@ pub mod model;
 pub mod ps;
 pub mod style;
 pub mod text;
+pub mod threads;
 pub mod units;
 pub mod waits;
 pub mod why;
 
 use crate::analysis::select::Selection;
 use crate::analysis::survey::Survey;
+use crate::analysis::threads::ThreadRow;
 use crate::analysis::why::Why;
 use crate::diag::Diagnostics;
 
@@ -34,6 +37,8 @@ pub struct Report<'a> {
     pub survey: &'a Survey<'a>,
     /// Those that were asked for.
     pub selection: &'a Selection,
+    /// The threads, if they were asked for.
+    pub threads: Option<&'a [ThreadRow<'a>]>,
     /// Why they are stuck, if that was asked.
     pub why: Option<&'a Why>,
     /// What is missing from the answer.

@@ -2,6 +2,7 @@
 //! Addresses are hex strings, times are integers of nanoseconds with `_ns` in the name. Members may be
 //! added within a major version, never changed. `docs/report.schema.json` says the same for machines.
 
+use super::gaps::GapModel;
 use super::waits::BlockedModel;
 use crate::addr::Addr;
 use crate::analysis::survey::{Row, Survey};
@@ -215,6 +216,8 @@ pub struct Goroutine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     start: Option<Start<'a>>,
     frames: Frames<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gaps: Vec<GapModel>,
     stack_end: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     stack_end_at: Option<Hex>,
@@ -245,6 +248,7 @@ impl<'a> Goroutine<'a> {
             }),
             start: row.start.map(|function| Start { function }),
             frames: Frames(row),
+            gaps: row.gaps().map(|(after, why)| GapModel::of(after, why)).collect(),
             stack_end,
             stack_end_at: stack_end_at.map(Hex),
             blocked_on: None,
@@ -281,8 +285,9 @@ impl Serialize for Frames<'_> {
     }
 }
 
+/// One frame.
 #[derive(Serialize)]
-struct FrameModel<'a> {
+pub struct FrameModel<'a> {
     function: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<&'a str>,
@@ -296,7 +301,8 @@ struct FrameModel<'a> {
 }
 
 impl<'a> FrameModel<'a> {
-    fn of(frame: &'a Frame) -> FrameModel<'a> {
+    /// What the contract says of a frame.
+    pub fn of(frame: &'a Frame) -> FrameModel<'a> {
         FrameModel {
             function: &frame.function,
             file: frame.file.as_deref(),

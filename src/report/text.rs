@@ -4,12 +4,13 @@
 use super::clean::clean;
 use super::style::{Palette, paint};
 use super::units::{coarse, counted, fine};
-use super::{Report, model};
+use super::{Report, gaps, model};
 use crate::analysis::frames::{is_standard, short_name};
 use crate::analysis::group::{self, Group, Waits};
 use crate::analysis::survey::{Row, Site, Survey};
 use crate::runtime::{Consistency, GoId, Status};
-use crate::unwind::{Frame, FrameKind, StackEnd, Trust};
+use crate::unwind::stacks::Stack;
+use crate::unwind::{Frame, FrameKind, Missing, StackEnd, Trust};
 use anstyle::Style;
 use std::io::{self, Write};
 use std::time::Duration;
@@ -304,12 +305,17 @@ pub fn dump(out: &mut dyn Write, report: &Report<'_>, p: &Palette) -> io::Result
         writeln!(out)?;
         goroutine(out, report, row, p)?;
     }
-    match report.selection.beyond_limit {
-        0 => Ok(()),
-        n => {
-            writeln!(out, "\n{}", paint(p.dim, counted(n as u64, "more goroutine") + " left out by --limit"))
-        }
+    if let n @ 1.. = report.selection.beyond_limit {
+        writeln!(out, "\n{}", paint(p.dim, counted(n as u64, "more goroutine") + " left out by --limit"))?;
     }
+    match report.threads {
+        Some(threads) => super::threads::text(out, threads, module_of(report), p),
+        None => Ok(()),
+    }
+}
+
+fn module_of<'a>(report: &Report<'a>) -> Option<&'a str> {
+    report.target.main_module.as_deref()
 }
 
 fn goroutine(out: &mut dyn Write, report: &Report<'_>, row: Row<'_>, p: &Palette) -> io::Result<()> {
@@ -321,17 +327,55 @@ fn goroutine(out: &mut dyn Write, report: &Report<'_>, row: Row<'_>, p: &Palette
             row.labels.iter().map(|(key, value)| format!("{}={}", clean(key), clean(value))).collect();
         writeln!(out, "    {}", paint(p.dim, format!("labels: {}", pairs.join(", "))))?;
     }
-    let module = report.target.main_module.as_deref();
-    let mut lines: Vec<FrameLine> = row.frames().map(|frame| FrameLine::of_frame(frame, module, p)).collect();
+    let module = module_of(report);
+    let lines = frame_lines(row.frames(), row.gaps(), module, p);
+    let creator = row.created_by.map(|site| FrameLine::of_creator(site, row.g.parent, module, p));
+    write_lines(out, lines, &row.stack.end, creator, p)
+}
+
+/// Writes the stack of a thread.
+pub(super) fn stack_lines(
+    out: &mut dyn Write,
+    stack: &Stack,
+    main_module: Option<&str>,
+    p: &Palette,
+) -> io::Result<()> {
+    let gaps = stack.gaps.iter().map(|gap| (gap.after, &gap.why));
+    write_lines(out, frame_lines(stack.frames.iter(), gaps, main_module, p), &stack.end, None, p)
+}
+
+/// One line for each frame and gap, innermost first.
+fn frame_lines<'a>(
+    frames: impl Iterator<Item = &'a Frame>,
+    gaps: impl Iterator<Item = (usize, &'a Missing)>,
+    main_module: Option<&str>,
+    p: &Palette,
+) -> Vec<FrameLine> {
+    let mut lines: Vec<FrameLine> = frames.map(|frame| FrameLine::of_frame(frame, main_module, p)).collect();
+    for (at, (after, why)) in gaps.enumerate() {
+        lines.insert((after + at).min(lines.len()), FrameLine::of_gap(why, p));
+    }
+    lines
+}
+
+/// Writes frames in columns, as far as they fit, with what is to be said of their end.
+fn write_lines(
+    out: &mut dyn Write,
+    mut lines: Vec<FrameLine>,
+    stack_end: &StackEnd,
+    creator: Option<FrameLine>,
+    p: &Palette,
+) -> io::Result<()> {
     let end = lines.len();
-    lines.extend(row.created_by.map(|site| FrameLine::of_creator(site, row.g.parent, module, p)));
-    let name_width = lines.iter().map(|line| width(&line.name)).max().unwrap_or(0);
+    lines.extend(creator);
+    let placed = lines.iter().filter(|line| !line.place.is_empty());
+    let name_width = placed.map(|line| width(&line.name)).max().unwrap_or(0);
     let one_line = lines.iter().all(|line| 4 + name_width + 2 + width(&line.place) <= COLUMNS);
     let column = if one_line { Some(name_width) } else { None };
     for line in lines.get(..end).unwrap_or_default() {
         line.write(out, column, p)?;
     }
-    if let Some(end) = end_text(&row.stack.end) {
+    if let Some(end) = end_text(stack_end) {
         writeln!(out, "    {}", paint(p.bad, end))?;
     }
     lines.get(end..).unwrap_or_default().iter().try_for_each(|line| line.write(out, column, p))
@@ -352,6 +396,11 @@ impl FrameLine {
             place: full_place(frame.file.as_deref(), frame.line, standard),
             style: p.name,
         }
+    }
+
+    fn of_gap(why: &Missing, p: &Palette) -> FrameLine {
+        let name = format!("C frames missing: {}", gaps::text(why));
+        FrameLine { name, place: String::new(), style: p.bad }
     }
 
     fn of_creator(site: &Site, parent: Option<GoId>, main_module: Option<&str>, p: &Palette) -> FrameLine {

@@ -1,6 +1,8 @@
 //! Source: what the file descriptors of a process refer to, and the tables of sockets that the kernel
 //! keeps in `/proc/PID/net`. Only their text is understood here; it is hostile like everything else.
 
+use super::Place;
+use crate::addr::Addr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// What one file descriptor refers to.
@@ -34,6 +36,8 @@ pub struct SystemCall {
     pub number: u64,
     /// Its arguments.
     pub arguments: [u64; 6],
+    /// Where it was called.
+    pub place: Place,
 }
 
 /// Understands `/proc/PID/task/TID/syscall`: `NUMBER ARG*6 SP PC`. `None` for a thread that runs, and
@@ -44,9 +48,14 @@ pub fn parse_system_call(text: &[u8]) -> Option<SystemCall> {
     let number = words.next()?.parse().ok()?;
     let mut arguments = [0; 6];
     for argument in &mut arguments {
-        *argument = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
+        *argument = hex(words.next()?)?;
     }
-    Some(SystemCall { number, arguments })
+    let (sp, pc) = (Addr::new(hex(words.next()?)?), Addr::new(hex(words.next()?)?));
+    Some(SystemCall { number, arguments, place: Place { pc, sp } })
+}
+
+fn hex(word: &str) -> Option<u64> {
+    u64::from_str_radix(word.strip_prefix("0x")?, 16).ok()
 }
 
 /// The number of a socket in the target of a link in `/proc/PID/fd`: `socket:[123]`.
@@ -209,6 +218,7 @@ mod tests {
         assert_eq!(not_a_socket(3, "/dev/null").kind, "device");
         let call = parse_system_call(b"0 0x7 0x1 0x2 0x0 0x0 0x0 0x7ffe 0x47\n");
         assert_eq!(call.map(|c| (c.number, c.arguments[0])), Some((0, 7)));
+        assert_eq!(call.map(|c| c.place), Some(Place { pc: Addr::new(0x47), sp: Addr::new(0x7ffe) }));
         assert_eq!((parse_system_call(b"running\n"), parse_system_call(b"-1 0x7 0x8\n")), (None, None));
     }
 }

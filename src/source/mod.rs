@@ -9,6 +9,7 @@ pub mod mmap;
 pub mod regs;
 
 pub use live::Activity;
+pub use regs::General;
 
 use crate::addr::{Addr, FileOffset, Nanotime, Pid, Span, Tid};
 use crate::arch::Arch;
@@ -112,6 +113,17 @@ pub struct Registers {
     pub lr: Option<Addr>,
     /// The register in which Go code keeps the current g: r14 or x28. C code may use it otherwise.
     pub g: Addr,
+    /// All general registers, as far as they are known.
+    pub general: General,
+}
+
+/// Where a thread entered the kernel, as the kernel tells it of one that sleeps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The instruction after the system call.
+    pub pc: Addr,
+    /// Stack pointer.
+    pub sp: Addr,
 }
 
 /// One thread as it was at the instant of the stop.
@@ -123,6 +135,11 @@ pub struct Thread {
     pub name: Option<String>,
     /// Its registers; absent for a thread that did not stop in time.
     pub registers: Option<Registers>,
+    /// Where it sleeps, for a thread that was left alone because it sleeps; looked up where it matters.
+    pub asleep_at: Option<Place>,
+    /// The kernel's letter for its state before the stop (`proc_pid_stat(5)`); looked up where it
+    /// matters, and unknown in a core.
+    pub state: Option<char>,
 }
 
 /// What ended a process of which only a core is left.
@@ -223,6 +240,12 @@ pub trait Source: Sync {
     /// The system call in which a thread, by its number in the target's own PID namespace, is blocked
     /// now; `None` when it runs or the kernel does not say.
     fn system_call(&self, _thread: Tid) -> Option<SystemCall> {
+        None
+    }
+
+    /// The kernel's letter for the state of a thread, by its number in the target's own PID namespace;
+    /// `None` for a core.
+    fn thread_state(&self, _thread: Tid) -> Option<char> {
         None
     }
 }

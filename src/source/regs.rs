@@ -26,6 +26,45 @@ const ARM64: Positions = Positions { pc: 32, sp: 31, bp: 29, lr: Some(30), g: 28
 /// Words that hold a register set of either processor.
 pub const MAX_WORDS: usize = 34;
 
+/// Words of the kernel's set, by the register's number in DWARF.
+const AMD64_GENERAL: [usize; 16] = [10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0];
+
+/// Registers that DWARF numbers from 0 on: 16 of amd64, x0 to x30 and SP of arm64.
+const GENERAL: usize = 32;
+
+/// The general registers by their numbers in DWARF, as far as they are known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct General {
+    known: u32,
+    values: [u64; GENERAL],
+}
+
+impl General {
+    /// The value of register `number`; `None` when it is not known, or is no general register.
+    pub fn get(&self, number: u16) -> Option<u64> {
+        let known = self.known.checked_shr(number.into()).unwrap_or(0) & 1 == 1;
+        self.values.get(usize::from(number)).copied().filter(|_| known)
+    }
+
+    /// Sets register `number`, or says that it is not known.
+    pub fn set(&mut self, number: u16, value: Option<u64>) {
+        let Some(slot) = self.values.get_mut(usize::from(number)) else { return };
+        *slot = value.unwrap_or(0);
+        let bit = 1u32.checked_shl(number.into()).unwrap_or(0);
+        self.known = if value.is_some() { self.known | bit } else { self.known & !bit };
+    }
+
+    fn from_words(arch: Arch, words: &[u64]) -> General {
+        let mut general = General::default();
+        let mut set = |number: u16, at: usize| general.set(number, words.get(at).copied());
+        match arch {
+            Arch::Amd64 => (0..).zip(AMD64_GENERAL).for_each(|(number, at)| set(number, at)),
+            Arch::Arm64 => (0..).zip(0..GENERAL).for_each(|(number, at)| set(number, at)),
+        }
+        general
+    }
+}
+
 impl Registers {
     /// Takes the registers out of the kernel's general register set. `None` when the set is shorter
     /// than this processor's, as that of a 32-bit program is.
@@ -42,7 +81,8 @@ impl Registers {
             Some(n) => Some(word(n)?),
             None => None,
         };
-        Some(Registers { pc: word(at.pc)?, sp: word(at.sp)?, bp: word(at.bp)?, lr, g: word(at.g)? })
+        let general = General::from_words(arch, words);
+        Some(Registers { pc: word(at.pc)?, sp: word(at.sp)?, bp: word(at.bp)?, lr, g: word(at.g)?, general })
     }
 }
 
@@ -57,9 +97,17 @@ mod tests {
         // r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags rsp
         assert_eq!((amd64.pc, amd64.sp, amd64.bp), (Addr::new(16), Addr::new(19), Addr::new(4)));
         assert_eq!((amd64.lr, amd64.g), (None, Addr::new(1)));
+        // DWARF: rax rdx rcx rbx rsi rdi rbp rsp r8 to r15.
+        let by_dwarf = [10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0];
+        assert!((0..).zip(by_dwarf).all(|(n, word)| amd64.general.get(n) == Some(word)));
+        assert_eq!(amd64.general.get(16), None);
         let arm64 = Registers::from_words(Arch::Arm64, &words).unwrap();
         assert_eq!((arm64.pc, arm64.sp, arm64.bp), (Addr::new(32), Addr::new(31), Addr::new(29)));
         assert_eq!((arm64.lr, arm64.g), (Some(Addr::new(30)), Addr::new(28)));
+        assert!((0..32).all(|n| arm64.general.get(n) == Some(n.into())));
+        let mut general = arm64.general;
+        general.set(7, None);
+        assert_eq!((general.get(7), general.get(40)), (None, None));
         assert_eq!(Registers::from_words(Arch::Amd64, &words[..17]), None);
         assert_eq!(Registers::from_words(Arch::Arm64, &words[..33]), None);
     }

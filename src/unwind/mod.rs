@@ -5,18 +5,22 @@ pub(crate) mod args;
 pub(crate) mod code;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod native;
 mod stack;
 pub mod stacks;
 mod start;
 pub(crate) mod symbolize;
+mod threads;
 pub mod walk;
 
 use crate::addr::Addr;
+use crate::image::native::Native;
 use crate::image::{Image, ImageMemory};
 use crate::memory::Memory;
 use crate::runtime::G;
 use crate::runtime::snapshot::Snapshot;
 use code::Code;
+pub use native::{Gap, Missing};
 use start::Part;
 use std::sync::Arc;
 use symbolize::{Names, frames_at};
@@ -33,9 +37,9 @@ pub enum FrameKind {
 }
 
 /// How a frame was found.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Trust {
-    /// By the runtime's own tables.
+    /// By the runtime's own tables, or by the registers of a thread.
     Exact,
     /// By call frame information of C code.
     Cfi,
@@ -101,15 +105,21 @@ pub struct Unwinder<'a> {
     image: &'a Image,
     snapshot: &'a Snapshot<'a>,
     memory: ImageMemory<'a>,
+    native: Option<&'a Native<'a>>,
 }
 
 impl<'a> Unwinder<'a> {
     /// For the goroutines of `snapshot`, a snapshot of the target of `image`.
     pub fn new(image: &'a Image, snapshot: &'a Snapshot<'a>) -> Unwinder<'a> {
-        Unwinder { image, snapshot, memory: image.memory(&snapshot.memory) }
+        Unwinder { image, snapshot, memory: image.memory(&snapshot.memory), native: None }
     }
 
-    /// All frames of a goroutine: what its thread does for it on the system stack, too.
+    /// The same, with the frames of C code by the files of the target.
+    pub fn with_native(self, native: &'a Native<'a>) -> Unwinder<'a> {
+        Unwinder { native: Some(native), ..self }
+    }
+
+    /// All frames of Go of a goroutine: what its thread does for it on the system stack, too.
     pub fn walk(&self, g: &G) -> Walk {
         self.walk_with(&mut self.walker(), g)
     }

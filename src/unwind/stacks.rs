@@ -3,7 +3,7 @@
 
 use super::symbolize::{Bare, Names, frames_at};
 use super::walk::Walk;
-use super::{Frame, StackEnd, Unwinder};
+use super::{Frame, Gap, StackEnd, Trust, Unwinder};
 use crate::addr::Addr;
 use crate::runtime::G;
 use rayon::prelude::*;
@@ -16,6 +16,8 @@ pub struct Stack {
     pub frames: Vec<Frame>,
     /// Why there are no more.
     pub end: StackEnd,
+    /// Where frames of C code are missing, innermost first.
+    pub gaps: Vec<Gap>,
 }
 
 /// The stacks of a list of goroutines.
@@ -27,8 +29,11 @@ pub struct Stacks {
     pub distinct: Vec<Stack>,
 }
 
-/// What makes two stacks equal: the addresses, whether each is exact, and the end.
-type Key = (Box<[(Addr, bool)]>, StackEnd);
+/// An address in code, whether it is exact, and how its frame was found.
+type Spot = (Addr, bool, Trust);
+
+/// What makes two stacks equal: the addresses, the end, and what is missing.
+type Key = (Box<[Spot]>, StackEnd, Box<[Gap]>);
 
 /// Keys in the order in which they were met, and which is whose.
 #[derive(Default)]
@@ -55,7 +60,7 @@ impl Numbered {
 }
 
 fn key_of(walk: Walk) -> Key {
-    (walk.frames.iter().map(|f| (f.pc, f.trap)).collect(), walk.end)
+    (walk.frames.iter().map(|f| (f.pc, f.trap, f.trust)).collect(), walk.end, walk.gaps.into())
 }
 
 /// Goroutines that one thread takes at a time.
@@ -71,7 +76,7 @@ impl Stacks {
                 |walker, part| {
                     let mut numbered = Numbered::default();
                     for g in part {
-                        numbered.add(key_of(unwinder.walk_with(walker, g)));
+                        numbered.add(key_of(unwinder.walk_mixed(walker, g)));
                     }
                     numbered
                 },
@@ -85,6 +90,13 @@ impl Stacks {
         Stacks { distinct: symbolize(unwinder, all.keys), of: all.of }
     }
 
+    /// Symbolizes walks that were made already.
+    pub fn of_walks(unwinder: &Unwinder<'_>, walks: impl Iterator<Item = Walk>) -> Stacks {
+        let mut all = Numbered::default();
+        walks.for_each(|walk| all.add(key_of(walk)));
+        Stacks { distinct: symbolize(unwinder, all.keys), of: all.of }
+    }
+
     /// The stack of the goroutine at `index` of the list.
     pub fn get(&self, index: usize) -> Option<&Stack> {
         self.distinct.get(usize::try_from(*self.of.get(index)?).ok()?)
@@ -93,20 +105,34 @@ impl Stacks {
 
 /// Symbolizes each address once, then puts the stacks together.
 fn symbolize(unwinder: &Unwinder<'_>, keys: Vec<Key>) -> Vec<Stack> {
-    let mut places: Vec<(Addr, bool)> = keys.iter().flat_map(|(frames, _)| frames.iter().copied()).collect();
-    places.par_sort_unstable();
-    places.dedup();
+    let mut spots: Vec<Spot> = keys.iter().flat_map(|(frames, ..)| frames.iter().copied()).collect();
+    spots.par_sort_unstable();
+    spots.dedup();
     let code = unwinder.code();
     let bare: Vec<Vec<Bare<'_>>> =
-        places.par_iter().map(|(pc, exact)| frames_at(code, *pc, *exact)).collect();
+        spots.par_iter().map(|(pc, exact, _)| frames_at(code, *pc, *exact)).collect();
     let mut names = Names::default();
     let named: Vec<Vec<Frame>> =
         bare.iter().map(|frames| frames.iter().map(|f| f.named(&mut names)).collect()).collect();
-    let known: FxHashMap<(Addr, bool), Vec<Frame>> = places.into_iter().zip(named).collect();
-    keys.into_par_iter()
-        .map(|(frames, end)| Stack {
-            frames: frames.iter().filter_map(|place| known.get(place)).flatten().cloned().collect(),
-            end,
-        })
-        .collect()
+    let mut known: FxHashMap<Spot, Vec<Frame>> = spots.into_iter().zip(named).collect();
+    for ((pc, exact, trust), frames) in &mut known {
+        if frames.is_empty() {
+            *frames = unwinder.native_frames(*pc, *exact, *trust);
+        }
+    }
+    keys.into_par_iter().map(|key| assemble(&known, key)).collect()
+}
+
+/// A stack of the frames at its addresses.
+fn assemble(known: &FxHashMap<Spot, Vec<Frame>>, (spots, end, missing): Key) -> Stack {
+    let mut frames = Vec::new();
+    let mut gaps = Vec::new();
+    let mut missing = missing.into_iter().peekable();
+    for count in 0..=spots.len() {
+        while let Some(gap) = missing.next_if(|gap| gap.after <= count) {
+            gaps.push(Gap { after: frames.len(), ..gap });
+        }
+        frames.extend(spots.get(count).and_then(|spot| known.get(spot)).into_iter().flatten().cloned());
+    }
+    Stack { frames, end, gaps }
 }

@@ -2,8 +2,7 @@
 //! by the registers of its thread, which may be on the goroutine's stack, on the thread's system
 //! stack, in a signal handler, in the vDSO or in C.
 //!
-//! Frames of C code come before the first Go frame; a walk of C begins with the registers that
-//! [`Unwinder::registers`] gives, when their pc is in no Go function.
+//! A walk of C code (`native`) begins with the registers that [`Unwinder::registers`] gives.
 
 use super::walk::{By, Onward, Start, Walker};
 use super::{StackEnd, Unwinder};
@@ -12,7 +11,7 @@ use crate::arch::Arch;
 use crate::image::layout::rules::FuncKind;
 use crate::memory::{Memory, ReadResult};
 use crate::runtime::{G, GoBuf, M, Status};
-use crate::source::Registers;
+use crate::source::{General, Registers};
 
 /// How much of a goroutine's frames are wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,18 +115,18 @@ impl<'a> Unwinder<'a> {
     }
 
     /// The stack of a `runtime.g` that is in no list.
-    fn stack_of(&self, g: Addr) -> Option<Span> {
+    pub(super) fn stack_of(&self, g: Addr) -> Option<Span> {
         let layout = &self.image.layouts.g;
         let at = |field: crate::image::layout::field::Field<Addr>| field.read(&self.memory, g).ok();
         (!g.is_null()).then_some(())?;
         Some(Span::between(at(layout.stack_lo)?, at(layout.stack_hi)?))
     }
 
-    fn kind_at(&self, pc: Addr) -> Option<FuncKind> {
+    pub(super) fn kind_at(&self, pc: Addr) -> Option<FuncKind> {
         Some(self.image.rules.func_kind(self.image.modules.find(pc)?.id()))
     }
 
-    fn name_at(&self, pc: Addr) -> Option<&str> {
+    pub(super) fn name_at(&self, pc: Addr) -> Option<&str> {
         Some(self.image.modules.find(pc)?.name())
     }
 }
@@ -148,15 +147,31 @@ fn on_thread(registers: &Registers, stack: Span, onward: Option<Onward>) -> Star
     Start { pc, sp, lr: lr.unwrap_or(Addr::NULL), by: By::Thread, stack, onward }
 }
 
+/// Where amd64's `ucontext` has the general registers, as numbers of words, by DWARF's numbers: r8 to
+/// r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip.
+const UCONTEXT: [u64; 16] = [13, 12, 14, 11, 9, 8, 10, 15, 0, 1, 2, 3, 4, 5, 6, 7];
+
 /// Reads the registers that the kernel saved when it called a signal handler. `frame` is SP at the
 /// handler's entry without the return address: on amd64 the ucontext (`sys/ucontext.h`,
 /// `runtime/defs_linux_amd64.go`), on arm64 the siginfo before it (`runtime/defs_linux_arm64.go`).
 fn signal_frame(arch: Arch, memory: &dyn Memory, frame: Addr) -> ReadResult<Registers> {
     let word = |offset: u64| memory.read_addr(frame.offset(offset));
+    let mut general = General::default();
+    let mut all = |base: u64, words: &[u64]| -> ReadResult<()> {
+        for (number, at) in (0..).zip(words) {
+            general.set(number, Some(word(base + 8 * at)?.get()));
+        }
+        Ok(())
+    };
+    match arch {
+        Arch::Amd64 => all(40, &UCONTEXT)?,
+        Arch::Arm64 => all(312, &std::array::from_fn::<u64, 32, _>(|n| n as u64))?,
+    }
+    let of = |number| general.get(number).map(Addr::new).unwrap_or_default();
     Ok(match arch {
-        Arch::Amd64 => Registers { pc: word(168)?, sp: word(160)?, bp: word(120)?, lr: None, g: word(88)? },
+        Arch::Amd64 => Registers { pc: word(168)?, sp: of(7), bp: of(6), lr: None, g: of(14), general },
         Arch::Arm64 => {
-            Registers { pc: word(568)?, sp: word(560)?, bp: word(544)?, lr: Some(word(552)?), g: word(536)? }
+            Registers { pc: word(568)?, sp: of(31), bp: of(29), lr: Some(of(30)), g: of(28), general }
         }
     })
 }
@@ -174,15 +189,20 @@ mod tests {
             memory.put_u64(Addr::new(0x1000 + offset), offset);
         }
         let frame = Addr::new(0x1000);
-        let amd64 = signal_frame(Arch::Amd64, &memory, frame);
+        let amd64 = signal_frame(Arch::Amd64, &memory, frame).unwrap();
         // struct ucontext: flags 8, link 8, stack 24; then r8..r15, rdi, rsi, rbp, rbx, rdx, rax,
         // rcx, rsp, rip.
         let r = |n: u64| Addr::new(40 + 8 * n);
-        assert_eq!(amd64, Ok(Registers { pc: r(16), sp: r(15), bp: r(10), lr: None, g: r(6) }));
-        let arm64 = signal_frame(Arch::Arm64, &memory, frame);
+        let general = amd64.general;
+        assert_eq!(amd64, Registers { pc: r(16), sp: r(15), bp: r(10), lr: None, g: r(6), general });
+        // DWARF: rax is 0, rbx is 3, r8 is 8, r15 is 15.
+        let by_dwarf = [(0, r(13)), (3, r(11)), (8, r(0)), (15, r(7))];
+        assert!(by_dwarf.into_iter().all(|(n, at)| general.get(n) == Some(at.get())));
+        let arm64 = signal_frame(Arch::Arm64, &memory, frame).unwrap();
         // siginfo 128, ucontext up to the registers 184; then x0..x30, sp, pc.
         let x = |n: u64| Addr::new(312 + 8 * n);
-        assert_eq!(arm64, Ok(Registers { pc: x(32), sp: x(31), bp: x(29), lr: Some(x(30)), g: x(28) }));
+        let (lr, general) = (Some(x(30)), arm64.general);
+        assert_eq!(arm64, Registers { pc: x(32), sp: x(31), bp: x(29), lr, g: x(28), general });
         assert!(signal_frame(Arch::Arm64, &memory, Addr::new(0x1100)).is_err());
     }
 }

@@ -2,8 +2,9 @@
 //! the truth in all releases; what the runtime prints instead is up to the report that copies it.
 
 use super::code::Code;
-use super::{Frame, FrameKind, Trust};
+use super::{Frame, FrameKind, Trust, Unwinder};
 use crate::addr::Addr;
+use crate::image::native::Place;
 use crate::image::pclntab::Func;
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -47,6 +48,27 @@ impl<'a> Bare<'a> {
             kind: FrameKind::Go,
             trust: Trust::Exact,
         }
+    }
+}
+
+impl Unwinder<'_> {
+    /// The frames of C code at one address, innermost first; at least one.
+    pub(super) fn native_frames(&self, pc: Addr, exact: bool, trust: Trust) -> Vec<Frame> {
+        let object = self.native.and_then(|native| native.object_at(pc).ok());
+        let unnamed =
+            || vec![Place { function: pc.to_string(), file: None, line: 0, entry: pc, inlined: false }];
+        let places = object.map_or_else(unnamed, |object| object.places(pc, exact));
+        let frame = |place: Place| Frame {
+            function: place.function.into(),
+            file: place.file.map(Into::into),
+            line: place.line,
+            pc,
+            entry: place.entry,
+            inlined: place.inlined,
+            kind: FrameKind::C,
+            trust,
+        };
+        places.into_iter().map(frame).collect()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Unwind: from one pc and sp to all callers, frame by frame, as `runtime/traceback.go` does it
 //! (`unwinder.resolveInternal` and `unwinder.next`; `gentraceback` until 1.20).
 
-use super::StackEnd;
 use super::code::Code;
+use super::native::Gap;
 use super::stack::StackReader;
+use super::{StackEnd, Trust};
 use crate::addr::{Addr, Span};
 use crate::image::layout::rules::FuncKind;
 use crate::memory::{ReadError, ReadFail};
@@ -22,6 +23,8 @@ pub struct Physical {
     /// Whether `pc` is the next instruction and not a return address: the thread stood there, or a
     /// signal came in there.
     pub trap: bool,
+    /// How it was found.
+    pub trust: Trust,
 }
 
 /// All frames of one stack, innermost first.
@@ -31,12 +34,14 @@ pub struct Walk {
     pub frames: Vec<Physical>,
     /// Why there are no more.
     pub end: StackEnd,
+    /// Where frames of C code are missing, innermost first.
+    pub gaps: Vec<Gap>,
 }
 
 impl Walk {
     /// A stack of which nothing is known but why.
     pub(super) fn nothing(end: StackEnd) -> Walk {
-        Walk { frames: Vec::new(), end }
+        Walk { frames: Vec::new(), end, gaps: Vec::new() }
     }
 }
 
@@ -66,6 +71,8 @@ pub(super) enum By {
     Syscall,
     /// A thread, or the frame of a signal: pc is the next instruction.
     Thread,
+    /// A thread on its system stack, of which nothing else is asked.
+    System,
 }
 
 /// Where a goroutine's own stack goes on when the system stack is exhausted.
@@ -138,17 +145,18 @@ impl<'a> Walker<'a> {
             },
             Err(end) => end,
         };
-        Walk { frames, end }
+        Walk { frames, end, gaps: Vec::new() }
     }
 
     /// The innermost place. A null pc is a call of a nil function: its caller is known.
     fn begin(&mut self, start: &Start) -> Result<Cursor, StackEnd> {
         let on_thread = start.by == By::Thread;
+        let exact = matches!(start.by, By::Thread | By::System);
         let mut at = Cursor {
             pc: start.pc,
             sp: start.sp,
             lr: start.lr,
-            trap: on_thread,
+            trap: exact,
             innermost: true,
             sp_kept: start.by == By::Syscall || on_thread && start.onward.is_none(),
             own_stack: on_thread && start.onward.is_none(),
@@ -188,7 +196,7 @@ impl<'a> Walker<'a> {
             }
         }
         let fp = at.sp.offset(depth).offset(self.code.arch.pushed_return());
-        let frame = Physical { pc: at.pc, sp: at.sp, fp, trap: at.trap };
+        let frame = Physical { pc: at.pc, sp: at.sp, fp, trap: at.trap, trust: Trust::Exact };
         if fp < at.sp {
             return Err(StackEnd::OutOfStack { sp: at.sp });
         }
@@ -357,7 +365,13 @@ mod tests {
         p.push(0x7100, &[Addr::NULL, Addr::NULL, Addr::NULL, Addr::NULL, f]);
         p.push(0x7128, &[Addr::NULL, Addr::NULL, exit]);
         let walk = Walker::new(p.code()).walk(&start(p.at("main.leaf", 0x20), 0x7100, By::Saved));
-        let frame = |pc, sp, fp| Physical { pc, sp: Addr::new(sp), fp: Addr::new(fp), trap: false };
+        let frame = |pc, sp, fp| Physical {
+            pc,
+            sp: Addr::new(sp),
+            fp: Addr::new(fp),
+            trap: false,
+            trust: Trust::Exact,
+        };
         let leaf = p.at("main.leaf", 0x20);
         assert_eq!(
             walk.frames,

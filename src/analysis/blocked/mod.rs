@@ -21,7 +21,7 @@ use crate::runtime::{G, Snapshot};
 use crate::source::Source;
 use crate::source::descriptors::{Descriptor, SystemCall};
 use crate::unwind::stacks::Stacks;
-use crate::unwind::{Frame, Unwinder};
+use crate::unwind::{Frame, FrameKind, Unwinder};
 use std::fmt;
 
 /// What kind of thing a goroutine waits for.
@@ -380,10 +380,11 @@ pub struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
-    /// The frames of a goroutine, innermost first.
+    /// The frames of a goroutine from the innermost of Go on.
     pub fn frames(&self, index: usize) -> &[Frame] {
-        let stack = self.stacks.of.get(index).and_then(|i| self.stacks.distinct.get(*i as usize));
-        stack.map_or(&[], |stack| stack.frames.as_slice())
+        let frames = self.stacks.get(index).map_or(&[][..], |stack| stack.frames.as_slice());
+        let called = frames.iter().take_while(|frame| frame.kind == FrameKind::C).count();
+        frames.get(called..).unwrap_or_default()
     }
 
     /// A goroutine of the snapshot.

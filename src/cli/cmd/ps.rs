@@ -95,7 +95,8 @@ fn goroutines(pid: Pid) -> Option<u64> {
     if all > COUNTED {
         return None;
     }
-    let options = CaptureOptions { stopping: Stopping::Never, max_pause: None, verify: false };
+    let options =
+        CaptureOptions { stopping: Stopping::Never, max_pause: None, verify: false, threads: false };
     let snapshot = Snapshot::take(&*source, &image, &options).ok()?;
     Some(snapshot.gs.iter().filter(|g| !g.system).count() as u64)
 }

@@ -198,7 +198,7 @@ impl Tracer for Stops<'_> {
         state.left.push(leave.len());
         let now = if state.stops == 1 { Moment::Stop } else { Moment::SecondStop };
         state.play(self.0.layout, |moment| moment == now);
-        let threads = vec![Thread { tid: Tid(1), name: None, registers: None }];
+        let threads = vec![Thread { tid: Tid(1), name: None, registers: None, asleep_at: None, state: None }];
         Ok(Stopped { threads, left: leave.to_vec(), running: Vec::new() })
     }
 
@@ -271,7 +271,8 @@ fn image() -> Image {
 }
 
 fn run<'t>(target: &'t Scripted, image: &Image, rules: Rules) -> Capture<'t> {
-    let options = CaptureOptions { stopping: Stopping::Allowed, max_pause: None, verify: true };
+    let options =
+        CaptureOptions { stopping: Stopping::Allowed, max_pause: None, verify: true, threads: false };
     session::run(target, image, &options, rules).unwrap()
 }
 

@@ -15,6 +15,7 @@ mod rules;
 mod scheduler;
 mod session;
 mod stacks;
+mod system;
 mod verify;
 
 pub use scheduler::{Copied, Scheduler};
@@ -31,7 +32,6 @@ use crate::runtime::Consistency;
 use crate::source::{Origin, Source, Thread};
 use looks::{Look, Roster};
 use rules::Rules;
-use stacks::Copies;
 use std::time::{Duration, SystemTime};
 
 /// How a target is to be captured.
@@ -43,6 +43,8 @@ pub struct CaptureOptions {
     pub max_pause: Option<Duration>,
     /// Reads everything in the stop as well and compares: for tests.
     pub verify: bool,
+    /// Copies the system stacks of all threads, not only of those that run C code for a goroutine.
+    pub threads: bool,
 }
 
 /// Whether the threads of a live target may be stopped.
@@ -140,7 +142,7 @@ fn of_core<'a>(source: &'a dyn Source, image: &Image) -> Result<Capture<'a>> {
         look,
         scheduler,
         threads: stopped.threads,
-        memory: Captured::new(Copies::new(0), memory),
+        memory: Captured::of_core(memory),
         instant: Instant::Core,
         at: SystemTime::now(),
         now: None,

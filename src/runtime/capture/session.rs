@@ -8,6 +8,7 @@ use super::pace::{Extent, Forecast};
 use super::rules::{Rule, Rules};
 use super::scheduler::Scheduler;
 use super::stacks::{self, Captured, Copies, Prepared, Read, Wanted};
+use super::system::{self, SystemStacks};
 use super::verify::{Answer, Truth, Verdict};
 use super::{Capture, CaptureOptions, Instant, Stopping, read_order};
 use crate::addr::{Addr, Nanotime, Span, Tid};
@@ -39,9 +40,6 @@ const VOIDS: usize = 2;
 
 /// Stacks up to this size are copied whole when where they are used from isn't known, in bytes.
 const WHOLE: u64 = 256 << 10;
-
-/// What is copied above the stack pointer of a thread that is on no goroutine's stack, in bytes.
-const SYSTEM_STACK: u64 = 64 << 10;
 
 /// Bytes below the stack pointer that code may use on amd64 (the red zone of C).
 const RED_ZONE: u64 = 128;
@@ -91,6 +89,8 @@ struct Session<'a, 'i> {
     memory: &'a dyn Memory,
     max_pause: Option<Duration>,
     verify: bool,
+    /// Whether the system stacks of all threads are wanted.
+    all_threads: bool,
     rules: Rules,
     settled: Settled<'i>,
     readers: Readers,
@@ -109,6 +109,9 @@ struct Session<'a, 'i> {
     /// Goroutines that moved, per second.
     moving: f64,
     copies: Copies,
+    system: SystemStacks,
+    /// What the threads did before the stop, in the kernel's letters.
+    states: FxHashMap<Tid, char>,
     scheduler: Scheduler,
     /// Goroutines that are read in the stop.
     hot: FxHashSet<usize>,
@@ -149,6 +152,7 @@ impl<'a, 'i> Session<'a, 'i> {
             memory,
             max_pause: options.max_pause,
             verify: options.verify,
+            all_threads: options.threads,
             rules,
             settled: Settled::new(image, rules),
             readers: Readers::new(),
@@ -156,6 +160,8 @@ impl<'a, 'i> Session<'a, 'i> {
             first: source.activity().unwrap_or_default(),
             voids: 0,
             copies: Copies::new(roster.len()),
+            system: SystemStacks::default(),
+            states: FxHashMap::default(),
             scheduler: Scheduler::find(memory, &image.globals, &image.layouts),
             look: roster.blank(),
             roster,
@@ -299,6 +305,7 @@ impl<'a, 'i> Session<'a, 'i> {
         make_ready();
         let left = self.time_left();
         let leave: Vec<Tid> = sleepers.iter().map(|a| a.tid).collect();
+        self.look_up_states();
         let begin = Clock::now();
         let stopped = match tracer.stop_except(left.map_or(STOP_LIMIT, |p| p.min(STOP_LIMIT)), &leave) {
             Ok(stopped) => stopped,
@@ -311,6 +318,11 @@ impl<'a, 'i> Session<'a, 'i> {
         let mut round = self.read_in_stop(&stopped, extent, room, deadline);
         tracer.resume()?;
         self.pauses.push(begin.elapsed());
+        if !sleepers.is_empty() {
+            let with: FxHashSet<Tid> =
+                stopped.threads.iter().filter(|t| t.registers.is_some()).map(|t| t.tid).collect();
+            self.look_up_sleepers(stopped.threads.iter().map(|t| t.tid), |tid| with.contains(&tid));
+        }
         round.threads = stopped.threads;
         for (tid, why) in stopped.running {
             self.diagnostics.warn(
@@ -360,11 +372,16 @@ impl<'a, 'i> Session<'a, 'i> {
             return Err(self);
         }
         self.bytes_read += self.copies.copy(&self.parked(&keys), self.memory, &self.readers);
+        let ms = self.ms();
+        self.system = SystemStacks::default();
+        self.copy_system_stacks(&ms, Vec::new());
+        let threads = self.source.threads();
+        self.look_up_sleepers(threads.iter().map(|t| t.tid), |_| false);
         let after = self.source.activity().unwrap_or_default();
         if after.len() != self.first.len() || !self.slept(&self.first) {
             return Err(self);
         }
-        let threads = self.source.threads();
+        self.look_up_states();
         let consistency = vec![Consistency::Exact; self.roster.len()];
         Ok(self.capture(threads, at, now, consistency, Instant::Asleep, &FxHashSet::default(), 0))
     }
@@ -384,7 +401,7 @@ impl<'a, 'i> Session<'a, 'i> {
             Extent::AllGs => (self.moving * self.looking.as_secs_f64()) as u64 * 2,
             Extent::Hot => 0,
         };
-        let more = unknown.saturating_mul(4 * GROWTH).saturating_add(4 * SYSTEM_STACK);
+        let more = unknown.saturating_mul(4 * GROWTH);
         vec![1; known.saturating_add(more).min(MOST_ROOM) as usize]
     }
 
@@ -445,9 +462,8 @@ impl<'a, 'i> Session<'a, 'i> {
     /// before the early copies, or the stop is void; nobody else runs its goroutine, nor moves the stack
     /// of one in a system call (`isShrinkStackSafe`, runtime/stack.go).
     fn spared(&self, left: &[Tid]) -> Vec<usize> {
-        let l = &self.image.layouts.m;
-        let ms = self.scheduler.ms.iter().filter_map(|m| decode::m(m.view()?, l).ok());
-        let asleep = ms.filter(|m| m.procid.is_some_and(|tid| left.binary_search(&tid).is_ok()));
+        let ms = self.ms();
+        let asleep = ms.iter().filter(|m| m.procid.is_some_and(|tid| left.binary_search(&tid).is_ok()));
         let gs = asleep.filter_map(|m| self.roster.number_of(m.curg));
         gs.filter(|index| self.open.contains(index) && self.in_system_call(*index)).collect()
     }
@@ -489,31 +505,71 @@ impl<'a, 'i> Session<'a, 'i> {
     /// The stacks of the goroutines `read` and of the threads that are on none.
     fn stacks_of(&mut self, read: &FxHashSet<usize>, threads: &[Thread]) -> Vec<Wanted> {
         let by_tid: FxHashMap<_, _> = threads.iter().map(|t| (t.tid, t)).collect();
-        let l = &self.image.layouts.m;
-        let ms = self.scheduler.ms.iter().filter_map(|m| decode::m(m.view()?, l).ok());
-        let on: FxHashMap<Addr, (M, Option<&Thread>)> = ms
+        let ms = self.ms();
+        let on: FxHashMap<Addr, Option<&Thread>> = ms
+            .iter()
             .filter(|m| !m.curg.is_null())
-            .map(|m| {
-                let thread = m.procid.and_then(|tid| by_tid.get(&tid).copied());
-                (m.curg, (m, thread))
-            })
+            .map(|m| (m.curg, m.procid.and_then(|tid| by_tid.get(&tid).copied())))
             .collect();
         let mut wanted = Vec::with_capacity(read.len());
-        let mut next = self.roster.len();
+        let mut on_system = Vec::new();
         for index in read {
             let Some(g) = self.g(*index) else { continue };
-            let sp = on.get(&g.at).and_then(|(_, thread)| thread.and_then(|t| t.registers)).map(|r| r.sp);
+            let sp = on.get(&g.at).and_then(|thread| thread.and_then(|t| t.registers)).map(|r| r.sp);
             let (used, system) = used(&g, sp, on.contains_key(&g.at));
             wanted.extend(used.map(|span| Wanted { index: *index, span }));
-            if let Some(span) = system {
-                wanted.push(Wanted { index: next, span });
-                next += 1;
-            }
+            on_system.extend(system);
         }
         // Stacks of threads of an earlier stop go.
-        self.copies.resize(self.roster.len());
-        self.copies.resize(next);
+        self.system = SystemStacks::default();
+        if self.all_threads {
+            on_system.extend(threads.iter().filter_map(|t| t.registers).map(|r| r.sp));
+        }
+        self.copy_system_stacks(&ms, on_system);
         wanted
+    }
+
+    fn ms(&self) -> Vec<M> {
+        let l = &self.image.layouts.m;
+        self.scheduler.ms.iter().filter_map(|m| decode::m(m.view()?, l).ok()).collect()
+    }
+
+    /// Copies the system stacks from these stack pointers on, and those that hold frames of C between
+    /// frames of Go.
+    fn copy_system_stacks(&mut self, ms: &[M], mut sps: Vec<Addr>) {
+        for (at, sp) in system::callback_frames(self.memory, ms, &self.image.layouts) {
+            self.system.keep_word(at, sp);
+            sps.push(sp);
+        }
+        if !sps.is_empty() {
+            self.bytes_read += self.system.copy(self.memory, &sps);
+        }
+    }
+
+    /// Looks up where threads sleep, of those that have no registers: all of them if that was asked for,
+    /// else those that run C code for a goroutine; copies their stacks. Whoever calls this proves
+    /// afterwards that they did not run.
+    fn look_up_sleepers(&mut self, all: impl Iterator<Item = Tid>, has_registers: impl Fn(Tid) -> bool) {
+        let ms = self.ms();
+        let in_c = system::in_c(&ms).filter_map(|m| m.procid);
+        let tids: FxHashSet<Tid> = if self.all_threads { all.collect() } else { in_c.collect() };
+        let mut sps = Vec::new();
+        for tid in tids.into_iter().filter(|tid| !has_registers(*tid)) {
+            let Some(call) = self.source.system_call(tid) else { continue };
+            self.system.keep_place(tid, call.place);
+            sps.push(call.place.sp);
+        }
+        if !sps.is_empty() {
+            self.bytes_read += self.system.copy(self.memory, &sps);
+        }
+    }
+
+    /// Remembers the states of all threads, if that was asked for: in a stop there is but one.
+    fn look_up_states(&mut self) {
+        if self.all_threads {
+            let tids = self.source.threads().into_iter().map(|thread| thread.tid);
+            self.states = tids.filter_map(|tid| Some((tid, self.source.thread_state(tid)?))).collect();
+        }
     }
 
     fn g(&self, index: usize) -> Option<G> {
@@ -542,8 +598,6 @@ impl<'a, 'i> Session<'a, 'i> {
         open.extend(round.missed);
         open.sort_unstable();
         open.dedup();
-        // What is beyond the roster is the stack of a thread.
-        open.retain(|index| *index < self.roster.len());
         let unproved = open.len() as u64;
         self.read_of_other_instant(open, &mut consistency);
         let instant = if unproved == 0 { Instant::Stopped } else { Instant::Partial };
@@ -601,7 +655,7 @@ impl<'a, 'i> Session<'a, 'i> {
     #[allow(clippy::too_many_arguments)]
     fn capture(
         self: Box<Self>,
-        threads: Vec<Thread>,
+        mut threads: Vec<Thread>,
         at: SystemTime,
         now: Option<Nanotime>,
         consistency: Vec<Consistency>,
@@ -610,6 +664,10 @@ impl<'a, 'i> Session<'a, 'i> {
         unproved: u64,
     ) -> Capture<'a> {
         let read_in_stop = read.len() as u64;
+        self.system.tell(&mut threads);
+        for thread in &mut threads {
+            thread.state = self.states.get(&thread.tid).copied();
+        }
         let answer = Answer {
             roster: &self.roster,
             look: &self.look,
@@ -627,7 +685,7 @@ impl<'a, 'i> Session<'a, 'i> {
             consistency,
             scheduler: self.scheduler,
             threads,
-            memory: Captured::new(self.copies, self.memory),
+            memory: Captured::new(self.copies, self.system.into_runs(), self.memory),
             instant,
             at,
             now,
@@ -640,8 +698,8 @@ impl<'a, 'i> Session<'a, 'i> {
     }
 }
 
-/// The part of a goroutine's stack that is in use, and that of the system stack its thread is on.
-fn used(g: &G, thread_sp: Option<Addr>, on_thread: bool) -> (Option<Span>, Option<Span>) {
+/// The part of a goroutine's stack that is in use, and SP of the system stack its thread is on.
+fn used(g: &G, thread_sp: Option<Addr>, on_thread: bool) -> (Option<Span>, Option<Addr>) {
     let stack = Span::between(g.stack_lo, g.stack_hi);
     let parked = decode::stack_start(g);
     let inside = |sp: Addr| (stack.contains(sp)).then(|| Span::between(sp, g.stack_hi));
@@ -653,7 +711,7 @@ fn used(g: &G, thread_sp: Option<Addr>, on_thread: bool) -> (Option<Span>, Optio
         }
         Some(sp) => {
             let whole = if stack.len <= WHOLE { Some(stack) } else { inside(parked) };
-            (whole, Some(Span { start: sp.back(RED_ZONE), len: SYSTEM_STACK }))
+            (whole, Some(sp))
         }
         None if on_thread && stack.len <= WHOLE => (Some(stack), None),
         None => (inside(parked), None),

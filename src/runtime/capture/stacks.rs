@@ -3,7 +3,7 @@
 use super::key::Key;
 use crate::addr::{Addr, Span};
 use crate::memory::share::Share;
-use crate::memory::{Memory, Piece, ReadResult};
+use crate::memory::{Memory, Piece, ReadError, ReadFail, ReadResult};
 use std::cell::RefCell;
 use std::num::NonZeroU32;
 use std::time::Instant;
@@ -351,16 +351,30 @@ pub struct Captured<'a> {
     copies: Copies,
     /// Numbers of the copies, by address.
     index: Vec<u32>,
+    /// Copied pieces of system stacks, by address.
+    runs: Vec<(Addr, Vec<u8>)>,
     lower: &'a dyn Memory,
+    /// `lower` never changes.
+    still: bool,
 }
 
 impl<'a> Captured<'a> {
-    /// The memory made of `copies` over `lower`.
-    pub fn new(copies: Copies, lower: &'a dyn Memory) -> Captured<'a> {
+    /// The memory made of `copies` of goroutines' stacks and `runs` of system stacks over `lower`.
+    pub fn new(copies: Copies, runs: Vec<(Addr, Vec<u8>)>, lower: &'a dyn Memory) -> Captured<'a> {
         let numbers = (0..copies.of.len()).filter_map(|i| u32::try_from(i).ok());
         let mut index: Vec<u32> = numbers.filter(|i| copies.span(*i as usize).is_some()).collect();
         index.sort_unstable_by_key(|i| copies.span(*i as usize).map(|span| span.start));
-        Captured { copies, index, lower }
+        Captured { copies, index, runs, lower, still: false }
+    }
+
+    /// The memory of a core: nothing is copied.
+    pub fn of_core(lower: &'a dyn Memory) -> Captured<'a> {
+        Captured { still: true, ..Captured::new(Copies::new(0), Vec::new(), lower) }
+    }
+
+    /// What is surely of the instant of the capture: nothing that was not copied, unless it never changes.
+    pub fn of_instant(&self) -> OfInstant<'_> {
+        OfInstant(self)
     }
 
     fn copied(&self, at: Addr) -> Option<&[u8]> {
@@ -370,17 +384,51 @@ impl<'a> Captured<'a> {
         let skip = usize::try_from(at.above(start(number)?)?).ok()?;
         self.copies.bytes(*number as usize)?.get(skip..)
     }
+
+    fn of_system_stack(&self, at: Addr) -> Option<&[u8]> {
+        let after = self.runs.partition_point(|(start, _)| *start <= at);
+        let (start, bytes) = self.runs.get(after.checked_sub(1)?)?;
+        bytes.get(usize::try_from(at.above(*start)?).ok()?..).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Fills as much of `buf` as was copied of system stacks, from its beginning; returns how much.
+    fn fill(&self, at: Addr, buf: &mut [u8]) -> usize {
+        let mut done = 0;
+        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let Some(bytes) = self.of_system_stack(at.offset(done as u64)) else { break };
+            let len = rest.len().min(bytes.len());
+            rest.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+            done += len;
+        }
+        done
+    }
 }
 
 impl Memory for Captured<'_> {
     fn read(&self, at: Addr, buf: &mut [u8]) -> ReadResult<()> {
-        match self.copied(at).and_then(|bytes| bytes.get(..buf.len())) {
-            Some(bytes) => {
-                buf.copy_from_slice(bytes);
-                Ok(())
-            }
-            None => self.lower.read(at, buf),
+        if let Some(bytes) = self.copied(at).and_then(|bytes| bytes.get(..buf.len())) {
+            buf.copy_from_slice(bytes);
+            return Ok(());
         }
+        let done = self.fill(at, buf);
+        match buf.get_mut(done..) {
+            Some(rest) if !rest.is_empty() => self.lower.read(at.offset(done as u64), rest),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// System stacks as they were at the instant of the capture, and nothing else.
+pub struct OfInstant<'a>(&'a Captured<'a>);
+
+impl Memory for OfInstant<'_> {
+    fn read(&self, at: Addr, buf: &mut [u8]) -> ReadResult<()> {
+        if self.0.still {
+            return self.0.lower.read(at, buf);
+        }
+        let len = buf.len() as u64;
+        let whole = self.0.fill(at, buf) == buf.len();
+        if whole { Ok(()) } else { Err(ReadError { at, len, why: ReadFail::Unmapped }) }
     }
 }
 
@@ -421,10 +469,21 @@ mod tests {
         assert_eq!(copies.bytes(4), None);
         assert_eq!(copies.arenas.iter().map(Vec::len).sum::<usize>(), 8 + 16 + 32, "no gaps are kept");
         let changed = SparseMemory::new();
-        let captured = Captured::new(copies, &changed);
+        let runs = vec![(Addr::new(0x7000), vec![7; 8]), (Addr::new(0x7008), vec![8; 4])];
+        let captured = Captured::new(copies, runs, &changed);
         assert_eq!(captured.read_u8(Addr::new(0x1109)), Ok(9));
         assert!(captured.read_u8(Addr::new(0x1118)).is_err());
         assert!(captured.read_u8(Addr::new(0x100f)).is_err());
+        assert_eq!(captured.read_u64(Addr::new(0x7004)), Ok(0x0808_0808_0707_0707));
+        assert!(captured.read_u64(Addr::new(0x7008)).is_err());
+        assert_eq!(captured.of_instant().read_u32(Addr::new(0x7008)), Ok(0x0808_0808));
+        assert!(captured.of_instant().read_u8(Addr::new(0x1109)).is_err());
+        let mut now = SparseMemory::new();
+        now.put(Addr::new(0x700c), [9; 4]);
+        let captured = Captured { lower: &now, ..captured };
+        assert_eq!(captured.read_u64(Addr::new(0x7008)), Ok(0x0909_0909_0808_0808));
+        assert!(captured.of_instant().read_u64(Addr::new(0x7008)).is_err());
+        assert_eq!(Captured::of_core(&now).of_instant().read_u32(Addr::new(0x700c)), Ok(0x0909_0909));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use super::raw::{slice, u16_at, u32_at, u64_at};
 use crate::addr::{Addr, Tid};
 use crate::arch::Arch;
-use crate::source::{Registers, Thread};
+use crate::source::{General, Registers, Thread};
 
 /// Type of the header note: text lines, first `GOOS/GOARCH`.
 pub(super) const HEADER: u32 = 0x444c_5645;
@@ -48,8 +48,43 @@ pub(super) fn thread(note: &[u8], arch: Arch) -> Option<Thread> {
         bp: Addr::new(bp),
         lr: lr.map(Addr::new),
         g: Addr::new(g),
+        general: general(note, arch, sp),
     });
-    Some(Thread { tid, name: None, registers })
+    Some(Thread { tid, name: None, registers, asleep_at: None, state: None })
+}
+
+/// Delve's names of amd64's general registers, in DWARF's order without rsp.
+const AMD64: [(u16, &[u8]); 15] = [
+    (0, b"RAX"),
+    (1, b"RDX"),
+    (2, b"RCX"),
+    (3, b"RBX"),
+    (4, b"RSI"),
+    (5, b"RDI"),
+    (6, b"RBP"),
+    (8, b"R8"),
+    (9, b"R9"),
+    (10, b"R10"),
+    (11, b"R11"),
+    (12, b"R12"),
+    (13, b"R13"),
+    (14, b"R14"),
+    (15, b"R15"),
+];
+
+fn general(note: &[u8], arch: Arch, sp: u64) -> General {
+    let mut general = General::default();
+    match arch {
+        Arch::Amd64 => {
+            AMD64.iter().for_each(|(number, name)| general.set(*number, named(note, name)));
+            general.set(7, Some(sp));
+        }
+        Arch::Arm64 => {
+            (0..31).for_each(|n: u16| general.set(n, named(note, format!("X{n}").as_bytes())));
+            general.set(31, Some(sp));
+        }
+    }
+    general
 }
 
 /// The value of the register `name`, which Delve writes in either case.

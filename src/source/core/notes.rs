@@ -144,7 +144,7 @@ impl Notes {
         let tid = Tid(i32_at(body, prstatus::TID)?);
         let signal = i32::from(u16_at(body, prstatus::SIGNAL)?);
         let registers = registers(body, arch)?;
-        self.push(Thread { tid, name: None, registers: Some(registers) })?;
+        self.push(Thread { tid, name: None, registers: Some(registers), asleep_at: None, state: None })?;
         if signal != 0 {
             self.signals.push(Signal { number: signal, detail: None, tid });
         }

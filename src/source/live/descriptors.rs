@@ -43,11 +43,16 @@ fn sockets(dir: &ProcDir) -> HashMap<u64, Descriptor> {
 
 /// The system call in which a thread is blocked; `thread` is its number in the target's own namespace.
 pub(super) fn system_call(dir: &ProcDir, thread: Tid) -> Option<SystemCall> {
+    let tid = host_number(dir, thread)?;
+    parse_system_call(&dir.read(&format!("task/{tid}/syscall"), 4096).ok()?)
+}
+
+/// Our number of the thread that has the number `thread` in the target's own namespace.
+pub(super) fn host_number(dir: &ProcDir, thread: Tid) -> Option<i32> {
     let is_it = |tid: &i32| own_tid(dir, *tid) == Some(thread);
-    let tid = Some(thread.0).filter(is_it).or_else(|| {
+    Some(thread.0).filter(is_it).or_else(|| {
         let mut all = Vec::new();
         TaskDir::open(dir).ok()?.list(&mut all).ok()?;
         all.into_iter().find(is_it)
-    })?;
-    parse_system_call(&dir.read(&format!("task/{tid}/syscall"), 4096).ok()?)
+    })
 }

@@ -227,7 +227,8 @@ impl Source for LiveProcess {
         let listed = self.thread_activity().unwrap_or_default();
         let thread = |tid: Tid| {
             let own = if same { Some(tid) } else { threads::own_tid(&self.dir, tid.0) };
-            Some(Thread { tid: own?, name: threads::name(&self.dir, tid.0), registers: None })
+            let name = threads::name(&self.dir, tid.0);
+            Some(Thread { tid: own?, name, registers: None, asleep_at: None, state: None })
         };
         listed.into_iter().filter_map(|a| thread(a.tid)).collect()
     }
@@ -246,6 +247,10 @@ impl Source for LiveProcess {
 
     fn system_call(&self, thread: Tid) -> Option<SystemCall> {
         descriptors::system_call(&self.dir, thread)
+    }
+
+    fn thread_state(&self, thread: Tid) -> Option<char> {
+        threads::state(&self.dir, descriptors::host_number(&self.dir, thread)?)
     }
 }
 

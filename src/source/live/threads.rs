@@ -54,6 +54,11 @@ pub(super) fn name(dir: &ProcDir, tid: i32) -> Option<String> {
     Some(text.strip_suffix('\n').unwrap_or(&text).to_owned())
 }
 
+/// The kernel's letter for the state of a thread.
+pub(super) fn state(dir: &ProcDir, tid: i32) -> Option<char> {
+    status_field(&dir.thread_status(tid).ok()?, "State")?.chars().next()
+}
+
 /// A thread's number in the PID namespace of its process.
 pub(super) fn own_tid(dir: &ProcDir, tid: i32) -> Option<Tid> {
     own_number(&dir.thread_status(tid).ok()?).map(Tid)

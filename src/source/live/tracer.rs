@@ -249,7 +249,13 @@ impl<'p> LiveTracer<'p> {
                 }
             }
             stopped.left.extend(left.then_some(t.own));
-            stopped.threads.push(Thread { tid: t.own, name: t.name.clone(), registers: t.registers });
+            stopped.threads.push(Thread {
+                tid: t.own,
+                name: t.name.clone(),
+                registers: t.registers,
+                asleep_at: None,
+                state: None,
+            });
         }
         stopped.left.sort_unstable();
         stopped

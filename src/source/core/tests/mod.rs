@@ -1,7 +1,7 @@
 use super::*;
 use crate::addr::{FileOffset, Span, Tid};
 use crate::memory::ReadFail;
-use crate::source::Registers;
+use crate::source::{General, Registers};
 use std::io::Write;
 use synth::{AMD64, ARM64, Core};
 
@@ -62,8 +62,12 @@ fn threads_and_registers_of_x86_64() {
     let threads = threads(&core);
     assert_eq!(threads.iter().map(|t| t.tid).collect::<Vec<_>>(), [Tid(100), Tid(101)]);
     let word = |i: u64| Addr::new(0x200 + i);
-    let expected = Registers { pc: word(16), sp: word(19), bp: word(4), lr: None, g: word(1) };
-    assert_eq!(threads.get(1).unwrap().registers, Some(expected));
+    let found = threads.get(1).unwrap().registers.unwrap();
+    let general = found.general;
+    let expected = Registers { pc: word(16), sp: word(19), bp: word(4), lr: None, g: word(1), general };
+    assert_eq!(found, expected);
+    // rbx is DWARF's 3.
+    assert_eq!(general.get(3), Some(0x205));
 }
 
 #[test]
@@ -72,8 +76,11 @@ fn threads_and_registers_of_aarch64() {
     let core = open(&core).unwrap();
     assert_eq!(core.arch(), Arch::Arm64);
     let word = |i: u64| Addr::new(0x100 + i);
-    let expected = Registers { pc: word(32), sp: word(31), bp: word(29), lr: Some(word(30)), g: word(28) };
-    assert_eq!(threads(&core).first().unwrap().registers, Some(expected));
+    let found = threads(&core).first().unwrap().registers.unwrap();
+    let (lr, general) = (Some(word(30)), found.general);
+    let expected = Registers { pc: word(32), sp: word(31), bp: word(29), lr, g: word(28), general };
+    assert_eq!(found, expected);
+    assert_eq!(general.get(19), Some(0x113));
 }
 
 #[test]
@@ -217,8 +224,11 @@ fn threads_of_delve_in_its_own_form() {
     };
     let opened = open(&core(head).build()).unwrap();
     let [one, two, three, six, seven] = [1, 2, 3, 6, 7].map(Addr::new);
-    let registers = Registers { pc: one, sp: two, bp: three, lr: Some(seven), g: six };
-    let expected = Thread { tid: Tid(4242), name: None, registers: Some(registers) };
+    let mut general = General::default();
+    [(0, 5), (28, 6), (30, 7), (31, 2)].into_iter().for_each(|(n, value)| general.set(n, Some(value)));
+    let registers = Registers { pc: one, sp: two, bp: three, lr: Some(seven), g: six, general };
+    let registers = Some(registers);
+    let expected = Thread { tid: Tid(4242), name: None, registers, asleep_at: None, state: None };
     assert_eq!(threads(&opened), [expected]);
     assert!(matches!(opened.origin(), Origin::Core { pid: Some(Pid(4240)), .. }));
     assert_eq!(error(&core(b"freebsd/arm64\n").build()).kind(), ErrorKind::Unsupported);
