@@ -5,6 +5,8 @@
 #   setup.sh toolchains [RELEASE...]       fetch the Go releases of releases.txt, or those given
 #   setup.sh debian                        install compilers, gdb and qemu-user (Debian packages)
 #   setup.sh delve                         build Delve
+#   setup.sh fuzz                          build cargo-fuzz
+#   setup.sh deny                          build cargo-deny
 #   setup.sh arm64-kernel                  install what testprogs/arm64-kernel.sh needs
 #   setup.sh build RELEASE KIND PROG...    build test programs, print the path of each binary
 #   setup.sh run CMD...                    run CMD with the environment that the tests want
@@ -18,6 +20,8 @@ root=$(dirname "$here")
 cache=${ALLGS_CACHE:-$root/.cache}
 bootstrap=1.27.4
 delve=1.27.2
+cargo_fuzz=0.13.2
+cargo_deny=0.20.2
 kinds='default s w pie pie-s cgo cgo-s cgo-pie race noopt v3 arm64 arm64-s arm64-pie arm64-cgo'
 kinds+=' c-shared c-archive plugin musl cover experiment vendor unknown'
 
@@ -148,7 +152,7 @@ cmd_toolchains() {
 
 cmd_debian() {
   install_packages gcc libc6-dev gdb qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross musl-tools \
-    zstd lz4
+    zstd lz4 strace util-linux
 }
 
 # Delve writes cores of a form of its own.
@@ -162,6 +166,26 @@ cmd_delve() {
   GOBIN=$cache/tools GOTOOLCHAIN=go$bootstrap GOFLAGS=-mod=mod CGO_ENABLED=0 GOCACHE="$cache/go-build" \
     "$go" install "github.com/go-delve/delve/cmd/dlv@v$delve" >&2 || die "cannot build Delve $delve"
 }
+
+# Builds a command of cargo's at a version, unless it is there.
+cargo_tool() {
+  local name=$1 version=$2
+  if [[ $("$cache/rust/bin/$name" --version 2>/dev/null) == *" $version" ]]; then
+    say "$name $version is there"
+    return
+  fi
+  say "building $name $version"
+  cargo install --quiet --locked --root "$cache/rust" --target-dir "$cache/rust/target" "$name@$version" >&2 ||
+    die "cannot build $name $version"
+  rm -rf "$cache/rust/target"
+}
+
+cmd_fuzz() {
+  cargo_tool cargo-fuzz "$cargo_fuzz"
+  install_packages gcc libc6-dev g++ binutils
+}
+
+cmd_deny() { cargo_tool cargo-deny "$cargo_deny"; }
 
 cmd_arm64-kernel() {
   install_packages qemu-system-arm cpio gcc-aarch64-linux-gnu libc6-dev-arm64-cross
@@ -253,11 +277,11 @@ cmd_run() {
   mkdir -p "$cache"
   export ALLGS_CACHE=$cache ALLGS_SETUP=$here/setup.sh ALLGS_GO=$go
   export QEMU_LD_PREFIX=${QEMU_LD_PREFIX:-/usr/aarch64-linux-gnu}
-  PATH=$cache/tools:$(dirname "$go"):$PATH exec "$@"
+  PATH=$cache/rust/bin:$cache/tools:$(dirname "$go"):$PATH exec "$@"
 }
 
 case ${1:-help} in
-  go | toolchains | debian | delve | arm64-kernel | build | run) "cmd_$1" "${@:2}" ;;
+  go | toolchains | debian | delve | fuzz | deny | arm64-kernel | build | run) "cmd_$1" "${@:2}" ;;
   kinds) printf '%s\n' $kinds ;;
   help | -h | --help) sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
   *) die "unknown command '$1', see setup.sh help" ;;
