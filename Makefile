@@ -1,10 +1,12 @@
 # The tests need Go releases, compilers and gdb: testprogs/setup.sh gets them.
 SETUP := testprogs/setup.sh
 
-.PHONY: help test product demo layouts bench bench-parts bench-core bench-why arm64-kernel
+.PHONY: help test fuzz deny product demo layouts bench bench-parts bench-core bench-why arm64-kernel
 
 help:
 	@echo "make test   get what the tests need (Go releases, Debian packages), run all tests"
+	@echo "make fuzz   fuzz each target for FUZZ_SECONDS (1800), two at a time"
+	@echo "make deny   check licences and sources of what allgs is made of"
 	@echo "make product  all tests on all releases and kinds of builds: hours on a cold cache"
 	@echo "make demo   build allgs, start a small stuck Go service, look into it"
 	@echo "make bench  race allgs against a plain bulk copy of the same memory, debuggers, the runtime itself"
@@ -21,6 +23,19 @@ test:
 	$(SETUP) delve
 	$(SETUP) programs
 	$(SETUP) run cargo test --locked --no-fail-fast
+
+FUZZ_SECONDS ?= 1800
+
+fuzz:
+	$(SETUP) go
+	$(SETUP) debian
+	fuzz/run.sh build
+	fuzz/run.sh seeds
+	fuzz/run.sh run $(FUZZ_SECONDS)
+
+deny:
+	$(SETUP) deny
+	$(SETUP) run cargo deny --locked check bans licenses sources
 
 product:
 	$(SETUP) go

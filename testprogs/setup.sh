@@ -5,6 +5,8 @@
 #   setup.sh toolchains [RELEASE...]       fetch the Go releases of releases.txt, or those given
 #   setup.sh debian                        install compilers, gdb and qemu-user (Debian packages)
 #   setup.sh delve                         build Delve; print its path
+#   setup.sh fuzz                          build cargo-fuzz
+#   setup.sh deny                          build cargo-deny
 #   setup.sh programs                      fetch real programs: Debian packages, npm, PyPI
 #   setup.sh arm64-kernel                  install what testprogs/arm64-kernel.sh needs
 #   setup.sh build RELEASE KIND PROG...    build test programs, print the path of each binary
@@ -19,6 +21,8 @@ root=$(dirname "$here")
 cache=${ALLGS_CACHE:-$root/.cache}
 bootstrap=1.27.4
 delve=1.27.2
+cargo_fuzz=0.13.2
+cargo_deny=0.20.2
 kinds='default s w pie pie-s cgo cgo-s cgo-pie race noopt v3 arm64 arm64-s arm64-pie arm64-cgo'
 kinds+=' c-shared c-archive plugin musl cover experiment vendor unknown'
 
@@ -149,7 +153,7 @@ cmd_toolchains() {
 
 cmd_debian() {
   install_packages gcc libc6-dev gdb qemu-user-static gcc-aarch64-linux-gnu libc6-dev-arm64-cross musl-tools \
-    zstd lz4
+    zstd lz4 strace util-linux
 }
 
 # Programs that others wrote and built, as the registries have them; unpacked, not installed, so that
@@ -179,6 +183,26 @@ cmd_programs() {
     touch "$dir/pip.done"
   fi
 }
+
+# Builds a command of cargo's at a version, unless it is there.
+cargo_tool() {
+  local name=$1 version=$2
+  if [[ $("$cache/rust/bin/$name" --version 2>/dev/null) == *" $version" ]]; then
+    say "$name $version is there"
+    return
+  fi
+  say "building $name $version"
+  cargo install --quiet --locked --root "$cache/rust" --target-dir "$cache/rust/target" "$name@$version" >&2 ||
+    die "cannot build $name $version"
+  rm -rf "$cache/rust/target"
+}
+
+cmd_fuzz() {
+  cargo_tool cargo-fuzz "$cargo_fuzz"
+  install_packages gcc libc6-dev g++ binutils
+}
+
+cmd_deny() { cargo_tool cargo-deny "$cargo_deny"; }
 
 cmd_arm64-kernel() {
   install_packages qemu-system-arm cpio gcc-aarch64-linux-gnu libc6-dev-arm64-cross
@@ -283,11 +307,11 @@ cmd_run() {
   mkdir -p "$cache"
   export ALLGS_CACHE=$cache ALLGS_SETUP=$here/setup.sh ALLGS_GO=$go
   export QEMU_LD_PREFIX=${QEMU_LD_PREFIX:-/usr/aarch64-linux-gnu}
-  PATH=$cache/delve-$delve:$(dirname "$go"):$PATH exec "$@"
+  PATH=$cache/rust/bin:$cache/delve-$delve:$(dirname "$go"):$PATH exec "$@"
 }
 
 case ${1:-help} in
-  go | toolchains | debian | delve | programs | arm64-kernel | build | run) "cmd_$1" "${@:2}" ;;
+  go | toolchains | debian | delve | programs | fuzz | deny | arm64-kernel | build | run) "cmd_$1" "${@:2}" ;;
   kinds) printf '%s\n' $kinds ;;
   help | -h | --help) sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
   *) die "unknown command '$1', see setup.sh help" ;;

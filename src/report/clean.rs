@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
+use std::io;
 
 /// Whether a character must not reach a terminal or a reader as it is: controls, those that reorder
 /// text, those that are invisible, and line ends of every kind.
@@ -57,6 +58,28 @@ pub fn clean_bytes(name: &[u8]) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// A terminal that is written to in a format for programs, which has lines and tabs of its own: within
+/// lines all is cleaned. Texts must be written whole, no character in two parts.
+pub struct Terminal<'a>(pub &'a mut dyn io::Write);
+
+impl io::Write for Terminal<'_> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        for piece in text.split_inclusive(|b| matches!(b, b'\n' | b'\t')) {
+            let (name, end) = match piece.split_last() {
+                Some((end @ (b'\n' | b'\t'), name)) => (name, std::slice::from_ref(end)),
+                _ => (piece, &[][..]),
+            };
+            self.0.write_all(clean_bytes(name).as_bytes())?;
+            self.0.write_all(end)?;
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,5 +94,12 @@ mod tests {
         assert_eq!(clean("a\x1b[31mb\r\n\t\x7f"), "a\\x1b[31mb\\x0d\\x0a\\x09\\x7f");
         assert_eq!(clean("x\u{9b}2J\u{202e}gro\u{2066}\u{200b}"), "x\\u{9b}2J\\u{202e}gro\\u{2066}\\u{200b}");
         assert_eq!(clean_bytes(b"ok\xff\xfe\x1b\xc3\xa4"), "ok\\xff\\xfe\\x1bä");
+    }
+
+    #[test]
+    fn a_terminal_gets_the_lines_and_nothing_else() {
+        let mut out = Vec::new();
+        io::Write::write_all(&mut Terminal(&mut out), b"a\x1b[2J\n\tb\xff\r +0x1\n\n").unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "a\\x1b[2J\n\tb\\xff\\x0d +0x1\n\n");
     }
 }

@@ -4,6 +4,7 @@ use super::super::args::Format;
 use super::super::look::{Scene, look};
 use super::super::plan::Look;
 use crate::analysis::survey::Show;
+use crate::report::clean::Terminal;
 use crate::report::go::{Level, write_go};
 use crate::report::{json, text};
 use crate::runtime::G;
@@ -24,7 +25,8 @@ pub fn run(plan: &Look) -> Result<()> {
     )
 }
 
-/// Writes the selected goroutines as the runtime itself does.
+/// Writes the selected goroutines as the runtime itself does; on a terminal, names that could harm it are
+/// made visible.
 pub fn go_text(out: &mut dyn Write, scene: &Scene<'_>, plan: &Look) -> io::Result<()> {
     let level = match plan.show {
         Show::Users => Level::User,
@@ -32,5 +34,7 @@ pub fn go_text(out: &mut dyn Write, scene: &Scene<'_>, plan: &Look) -> io::Resul
     };
     let report = &scene.report;
     let gs: Vec<&G> = report.survey.rows(&report.selection.indices).map(|row| row.g).collect();
+    let mut terminal = Terminal(&mut *out);
+    let out: &mut dyn Write = if plan.to_terminal() { &mut terminal } else { terminal.0 };
     write_go(out, scene.image, scene.snapshot, &gs, level)
 }

@@ -40,7 +40,7 @@ fn scan() -> io::Result<Processes> {
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
-        let dir = Path::new("/proc").join(&name);
+        let dir = living(Path::new("/proc").join(&name));
         match examine(&dir, &mut known) {
             Ok(Some(build)) => processes.push(describe(pid, &dir, &build)),
             Ok(None) => {}
@@ -51,6 +51,16 @@ fn scan() -> io::Result<Processes> {
     }
     processes.sort_by_key(|process| process.pid);
     Ok(Processes::new(processes, not_examined))
+}
+
+/// The directory that tells of a process: its own, or that of another thread when the main thread ended
+/// before the others.
+fn living(dir: PathBuf) -> PathBuf {
+    if dir.join("exe").read_link().is_ok() {
+        return dir;
+    }
+    let threads = fs::read_dir(dir.join("task")).into_iter().flatten().flatten().map(|task| task.path());
+    threads.into_iter().find(|thread| thread.join("exe").read_link().is_ok()).unwrap_or(dir)
 }
 
 /// No such process: it ended while it was looked at.
@@ -105,7 +115,11 @@ fn goroutines(pid: Pid) -> Option<u64> {
 /// to attach.
 fn why_not(dir: &Path, status: &str) -> Option<String> {
     match number(status, "TracerPid:") {
-        Some(tracer) if tracer != 0 => return Some(format!("traced by {tracer}")),
+        Some(tracer) if tracer != 0 => {
+            // The kernel names the thread that traces.
+            let status = fs::read_to_string(format!("/proc/{tracer}/status")).unwrap_or_default();
+            return Some(format!("traced by {}", number(&status, "Tgid:").unwrap_or(tracer)));
+        }
         _ => {}
     }
     match File::open(dir.join("mem")) {

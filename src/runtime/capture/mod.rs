@@ -168,7 +168,14 @@ pub(crate) fn read_order(
     globals: &Globals,
     diagnostics: &mut Diagnostics,
 ) -> Result<Vec<Addr>> {
-    let (array, len) = locate_order(memory, globals)?;
+    let (array, claimed) = locate_order(memory, globals)?;
+    let len = claimed.min(room(memory, globals));
+    if len < claimed {
+        diagnostics.warn(
+            format!("the list of goroutines is damaged: it claims {claimed} and has room for {len}"),
+            "goroutines may be missing, or shown that are none",
+        );
+    }
     let mut order = read_pointers(memory, array, 0, len);
     let missing = len.saturating_sub(order.len() as u64);
     if missing > 0 {
@@ -186,6 +193,7 @@ pub(crate) fn read_order(
 /// The pointers that were added to `allgs` after the first `known`.
 pub(crate) fn read_order_from(memory: &dyn Memory, globals: &Globals, known: usize) -> Result<Vec<Addr>> {
     let (array, len) = locate_order(memory, globals)?;
+    let len = len.min(room(memory, globals));
     let mut order = read_pointers(memory, array, known as u64, len);
     order.retain(|g| !g.is_null());
     Ok(order)
@@ -207,6 +215,12 @@ fn read_pointers(memory: &dyn Memory, array: Addr, from: u64, len: u64) -> Vec<A
         done += now;
     }
     order
+}
+
+/// For how many pointers `runtime.allgs` has room (`cap`). It only grows, and does so before `allglen`
+/// does: read after that, it is never too small.
+fn room(memory: &dyn Memory, globals: &Globals) -> u64 {
+    read_slice(memory, globals.allgs.value).map_or(u64::MAX, |slice| slice.cap)
 }
 
 fn locate_order(memory: &dyn Memory, globals: &Globals) -> Result<(Addr, u64)> {

@@ -6,8 +6,9 @@ use crate::image::Globals;
 use crate::image::layout::Layouts;
 use crate::image::layout::field::StructView;
 use crate::memory::{Memory, Piece, read_slice};
+use rustc_hash::FxHashSet;
 
-/// Most ms that are followed: a chain that is longer is a cycle or damage.
+/// Most ms that are followed: a chain that is longer is damage.
 const MOST_MS: usize = 100_000;
 
 /// Most ps, `_MaxGomaxprocs` of the oldest releases times four.
@@ -77,7 +78,8 @@ impl Scheduler {
         let known = self.ms.first().map(|m| m.at);
         let mut next = memory.read_addr(found.value).unwrap_or(Addr::NULL);
         let mut new = Vec::new();
-        while !next.is_null() && Some(next) != known && new.len() < MOST_MS {
+        let mut seen = FxHashSet::default();
+        while !next.is_null() && Some(next) != known && new.len() < MOST_MS && seen.insert(next) {
             new.push(Copied::blank(next, layouts.m.size));
             next = layouts.m.alllink.read(memory, next).unwrap_or(Addr::NULL);
         }

@@ -70,17 +70,18 @@ pub(super) fn run<'a>(
     if session.roster.len() > FEW {
         session.copy_early();
     }
-    match source.trace() {
-        Ok(tracer) => session.with_stops(tracer),
-        Err(e)
-            if e.kind() == ErrorKind::PermissionDenied
-                && source.memory().read_u8(session.probe()).is_ok() =>
-        {
-            session.diagnostics.warn(e, "read without stopping: each goroutine is of an instant of its own");
-            Ok(session.without_stop())
-        }
-        Err(e) => Err(e),
-    }
+    let refused = match source.trace() {
+        Ok(tracer) => match session.with_stops(tracer) {
+            Err(e) if e.kind() == ErrorKind::PermissionDenied => e,
+            done => return done,
+        },
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => e,
+        Err(e) => return Err(e),
+    };
+    // Somebody else traces it, or a filter forbids ptrace; its memory may be readable all the same.
+    let mut session = Box::new(Session::open(source, image, options, rules)?);
+    session.diagnostics.warn(refused, "read without stopping: each goroutine is of an instant of its own");
+    Ok(session.without_stop())
 }
 
 struct Session<'a, 'i> {
@@ -175,11 +176,6 @@ impl<'a, 'i> Session<'a, 'i> {
             pauses: Vec::new(),
             bytes_read: 0,
         })
-    }
-
-    /// An address of the target that must be readable.
-    fn probe(&self) -> Addr {
-        self.image.globals.allgs.value
     }
 
     /// Looks at all gs while the target runs; keeps their keys.

@@ -25,7 +25,7 @@ pub(super) struct LiveMemory {
     mem: Option<File>,
     /// An address that was mapped at opening, to ask `mem` whether the address space is still there.
     probe: Addr,
-    /// `process_vm_readv` was refused: it will be again.
+    /// `process_vm_readv` was refused: it will be again. It asks the main thread, so without one it is.
     refused: AtomicBool,
 }
 
@@ -38,7 +38,7 @@ impl LiveMemory {
             Err(e) => (None, Some(e)),
         };
         let pid = nix::unistd::Pid::from_raw(pid.0);
-        let memory = LiveMemory { pid, mem, probe, refused: AtomicBool::new(false) };
+        let memory = LiveMemory { pid, mem, probe, refused: AtomicBool::new(dir.orphaned()) };
         match memory.read(probe, &mut [0]) {
             Err(ReadError { why: ReadFail::Denied, .. }) => Err(refusal.unwrap_or(Errno::EPERM)),
             Err(ReadError { why: ReadFail::Gone, .. }) => Err(Errno::ESRCH),
@@ -58,8 +58,9 @@ impl LiveMemory {
     fn vm_read(&self, into: &mut [IoSliceMut<'_>], from: &[RemoteIoVec]) -> Result<usize, ReadFail> {
         match process_vm_readv(self.pid, into, from) {
             Ok(n) => Ok(n),
-            Err(Errno::ESRCH) => Err(ReadFail::Gone),
-            Err(Errno::EPERM | Errno::EACCES | Errno::ENOSYS) => {
+            // The main thread, which the number names, may have ended before the others.
+            Err(Errno::ESRCH) if self.mem.is_none() || !self.alive() => Err(ReadFail::Gone),
+            Err(Errno::ESRCH | Errno::EPERM | Errno::EACCES | Errno::ENOSYS) => {
                 self.refused.store(true, Ordering::Relaxed);
                 Err(ReadFail::Denied)
             }

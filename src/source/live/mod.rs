@@ -26,8 +26,8 @@ use crate::memory::Memory;
 use clock::Clock;
 use memory::LiveMemory;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{FileStat, SFlag, fstat, major, minor};
 use proc::{ProcDir, status_number};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
@@ -65,7 +65,7 @@ impl LiveProcess {
     /// Looks up a process; stops nothing. The number of a thread stands for its process, whose own
     /// number [`Source::origin`] then tells.
     ///
-    /// Errors: no such process, one that ended (a zombie), a kernel thread, ourselves, one that the
+    /// Errors: no such process, one that ended altogether (a zombie), a kernel thread, ourselves, one that the
     /// kernel does not let us look into, one of another processor or of 32 bits.
     pub fn open(pid: Pid) -> Result<LiveProcess> {
         let (pid, dir) = find(pid)?;
@@ -103,7 +103,13 @@ impl LiveProcess {
     /// The process that traces it (a debugger, strace, another of us), if there is one: then it cannot
     /// be stopped by us.
     pub fn tracer_pid(&self) -> Option<Pid> {
-        tracer_of(&self.dir, self.pid.0)
+        let by_main_thread = tracer_of(&self.dir, self.pid.0);
+        if !self.dir.orphaned() {
+            return by_main_thread;
+        }
+        let mut all = Vec::new();
+        threads::TaskDir::open(&self.dir).ok()?.list(&mut all).ok()?;
+        all.into_iter().find_map(|tid| tracer_of(&self.dir, tid))
     }
 
     /// Gets ready to stop the process, as [`Source::trace`] does.
@@ -144,9 +150,9 @@ impl LiveProcess {
     /// Opens a mapped file by its name as the target's root directory has it, if it is the same file
     /// still. Only looked at by its name at first: opening a pipe or a device can do things.
     fn open_by_name(&self, path: &Path, wanted: FileId) -> Result<File, Errno> {
-        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-        let root = openat(&self.dir, "root", flags | OFlag::O_DIRECTORY, Mode::empty())?;
-        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        let root = self.dir.root()?;
+        let how =
+            OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
         let found = openat2(&root, path, how)?;
         let stat = fstat(&found)?;
         if !same_file(wanted, file_id(&stat)) || !is_regular(&stat) {
@@ -277,10 +283,17 @@ fn find(pid: Pid) -> Result<(Pid, ProcDir)> {
         let message = format_args!("{process} is a thread of the kernel, not a program");
         return Err(Error::new(ErrorKind::NotGo, message));
     }
-    if stat.ended() {
-        return Err(zombie(&dir, process, stat.parent));
+    if !stat.ended() {
+        return Ok((process, dir));
     }
-    Ok((process, dir))
+    // A main thread may end before the others do (pthread_exit): the process goes on.
+    let threads = threads::TaskDir::open(&dir).and_then(|tasks| tasks.count()).unwrap_or(1);
+    if threads > 1 {
+        return Ok((process, dir.without_main_thread()));
+    }
+    let message = format_args!("process {process} has ended (a zombie)");
+    Err(Error::new(ErrorKind::NoSuchProcess, message)
+        .hint(format_args!("its parent, process {}, has not collected it yet", stat.parent)))
 }
 
 fn open_dir(pid: Pid) -> Result<ProcDir> {
@@ -288,16 +301,6 @@ fn open_dir(pid: Pid) -> Result<ProcDir> {
         Errno::ENOENT | Errno::ESRCH => refusal::no_such_process(pid),
         other => Error::new(ErrorKind::Io, format_args!("cannot open /proc/{pid}")).because(other),
     })
-}
-
-fn zombie(dir: &ProcDir, pid: Pid, parent: i32) -> Error {
-    let threads = threads::TaskDir::open(dir).and_then(|tasks| tasks.count()).unwrap_or(1);
-    if threads > 1 {
-        let message = format_args!("the main thread of process {pid} has ended, others go on");
-        return Error::new(ErrorKind::Unsupported, message).hint("no Go program does this on its own");
-    }
-    Error::new(ErrorKind::NoSuchProcess, format_args!("process {pid} has ended (a zombie)"))
-        .hint(format_args!("its parent, process {parent}, has not collected it yet"))
 }
 
 /// The processor of the executable, if it is ours.

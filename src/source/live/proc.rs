@@ -1,7 +1,11 @@
 //! Source, live: the files of `/proc/PID`. All are opened relative to one handle of the directory, which
 //! stays with its process: should the number be given to another process, they fail instead of
 //! telling of that one.
+//!
+//! A process whose main thread ended while others go on has files that tell nothing: those of memory,
+//! namespaces and descriptors go with the main thread. The directory of another thread has them.
 
+use super::threads::TaskDir;
 use crate::addr::Pid;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, readlinkat};
@@ -13,19 +17,64 @@ use std::path::PathBuf;
 
 /// The directory `/proc/PID`.
 #[derive(Debug)]
-pub(super) struct ProcDir(OwnedFd);
+pub(super) struct ProcDir {
+    handle: OwnedFd,
+    /// Whether the main thread ended and others go on.
+    orphaned: bool,
+}
+
+/// What the kernel answers by the main thread alone, though it is of the whole process.
+const OF_MAIN_THREAD: [&str; 8] = ["exe", "maps", "mem", "auxv", "root", "ns", "fd", "net"];
 
 impl ProcDir {
     /// Opens the directory of a process, or of a thread by its number.
     pub(super) fn open(pid: Pid) -> Result<ProcDir, Errno> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        open(format!("/proc/{pid}").as_str(), flags, Mode::empty()).map(ProcDir)
+        let handle = open(format!("/proc/{pid}").as_str(), flags, Mode::empty())?;
+        Ok(ProcDir { handle, orphaned: false })
+    }
+
+    /// The same directory of a process whose main thread ended: what went with it comes from those
+    /// threads that go on.
+    pub(super) fn without_main_thread(self) -> ProcDir {
+        ProcDir { orphaned: true, ..self }
+    }
+
+    /// Whether the main thread ended and others go on.
+    pub(super) fn orphaned(&self) -> bool {
+        self.orphaned
     }
 
     /// Opens a file of the directory for reading.
     pub(super) fn file(&self, name: &str) -> Result<File, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        openat(&self.0, name, flags, Mode::empty()).map(File::from)
+        self.by_living_thread(name, |name| openat(self, name, flags, Mode::empty()).map(File::from))
+    }
+
+    /// Opens the directory that is the root of the process's file system, to be looked into only.
+    pub(super) fn root(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        self.by_living_thread("root", |name| openat(self, name, flags, Mode::empty()))
+    }
+
+    /// Does something by the name of a file; where the main thread that the name speaks of has ended,
+    /// by that of the first other thread for which it works.
+    fn by_living_thread<T>(&self, name: &str, act: impl Fn(&str) -> Result<T, Errno>) -> Result<T, Errno> {
+        let first = name.split('/').next().unwrap_or_default();
+        if !self.orphaned || !OF_MAIN_THREAD.contains(&first) {
+            return act(name);
+        }
+        let mut threads = Vec::new();
+        TaskDir::open(self)?.list(&mut threads)?;
+        let living = threads.iter().filter(|tid| self.thread_stat(**tid).is_ok_and(|stat| !stat.ended()));
+        let mut refusal = Errno::ESRCH;
+        for tid in living {
+            match act(&format!("task/{tid}/{name}")) {
+                Err(e) => refusal = e,
+                done => return done,
+            }
+        }
+        Err(refusal)
     }
 
     /// Reads at most `limit` bytes of a file.
@@ -37,7 +86,7 @@ impl ProcDir {
 
     /// Where a symbolic link of the directory points.
     pub(super) fn link(&self, name: &str) -> Result<PathBuf, Errno> {
-        readlinkat(&self.0, name).map(PathBuf::from)
+        self.by_living_thread(name, |name| readlinkat(self, name).map(PathBuf::from))
     }
 
     /// The state of a thread, from `task/TID/stat`.
@@ -63,7 +112,7 @@ impl ProcDir {
 
 impl AsFd for ProcDir {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.handle.as_fd()
     }
 }
 

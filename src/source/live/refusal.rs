@@ -40,7 +40,8 @@ pub(super) fn refused(dir: &ProcDir, pid: Pid, errno: Errno) -> Error {
 pub(super) fn failed(dir: &ProcDir, pid: Pid, doing: &str, errno: Errno) -> Error {
     match errno {
         Errno::ESRCH | Errno::ENOENT => ended(pid),
-        Errno::EPERM | Errno::EACCES => refused(dir, pid, errno),
+        // Filters of containers answer with ENOSYS as well.
+        Errno::EPERM | Errno::EACCES | Errno::ENOSYS => refused(dir, pid, errno),
         other => Error::new(ErrorKind::Io, format_args!("{doing} of process {pid} failed")).because(other),
     }
 }
