@@ -160,7 +160,13 @@ impl Scripted {
         let layout = image.layouts.g;
         let mut all = vec![0; SIZE];
         let mut bytes = Bytes { all: &mut all, layout };
-        for (at, value) in [(ALLGS, POINTERS), (ALLGS + 8, COUNT), (ALLGLEN, COUNT), (ALLGPTR, POINTERS)] {
+        for (at, value) in [
+            (ALLGS, POINTERS),
+            (ALLGS + 8, COUNT),
+            (ALLGS + 16, 2 * COUNT),
+            (ALLGLEN, COUNT),
+            (ALLGPTR, POINTERS),
+        ] {
             bytes.word(at, value);
         }
         bytes.word(ALLM, M);
