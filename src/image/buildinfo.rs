@@ -42,7 +42,7 @@ const FRAMING: usize = 16;
 /// Longest texts that are read, in bytes.
 const VERSION_LIMIT: u64 = 4096;
 const MODULES_LIMIT: u64 = 16 << 20;
-/// Bytes of data that are searched for the header.
+/// Bytes of data that are searched for the header, in all segments together.
 const SCAN_LIMIT: u64 = 256 << 20;
 const SCAN_STEP: u64 = 1 << 16;
 
@@ -52,18 +52,25 @@ impl BuildInfo {
         let memory = elf.at_rest(Bias(0));
         if let Some(section) = elf.section(".go.buildinfo") {
             let at = Addr::new(section.va.0);
-            if let Some(found) = scan(&memory, Span { start: at, len: section.size }) {
+            let span = Span { start: at, len: section.size };
+            if let Some(found) = BuildInfo::of_memory(&memory, &[span]) {
                 return Some(found);
             }
         }
+        let whole = elf.bytes().len() as u64;
         let data = elf.loads().filter(|s| s.writable);
-        let mut spans = data.map(|s| Span { start: Addr::new(s.va.0), len: s.file_size });
-        spans.find_map(|span| scan(&memory, span))
+        let spans = data.map(|s| Span { start: Addr::new(s.va.0), len: s.file_size.min(whole) });
+        BuildInfo::of_memory(&memory, &spans.collect::<Vec<_>>())
     }
 
     /// Searches `spans` of the target's memory for it.
     pub fn of_memory(memory: &dyn Memory, spans: &[Span]) -> Option<BuildInfo> {
-        spans.iter().find_map(|span| scan(memory, *span))
+        let mut left = SCAN_LIMIT;
+        spans.iter().find_map(|span| {
+            let len = span.len.min(left);
+            left = left.saturating_sub(len.max(SCAN_STEP));
+            scan(memory, Span { len, ..*span })
+        })
     }
 
     /// Takes over the texts of the module information.
@@ -98,7 +105,7 @@ impl BuildInfo {
 fn scan(memory: &dyn Memory, span: Span) -> Option<BuildInfo> {
     let mut buf = vec![0; SCAN_STEP as usize];
     let mut at = Addr::new(span.start.get().checked_next_multiple_of(16)?);
-    let end = span.end().min(span.start.offset(SCAN_LIMIT));
+    let end = span.end();
     while let Some(left) = end.above(at).filter(|left| *left >= HEADER) {
         let step = left.min(SCAN_STEP);
         let piece = buf.get_mut(..usize::try_from(step).ok()?)?;
@@ -275,5 +282,22 @@ mod tests {
             let span = Span { start: Addr::new(0x1000), len: len as u64 };
             assert_eq!(BuildInfo::of_memory(&memory, &[span]), None, "{len}");
         }
+    }
+
+    /// Found by fuzzing: segments that all claim the same bytes took time without bound.
+    #[test]
+    fn however_much_is_claimed_the_search_ends() {
+        struct Counting(std::sync::atomic::AtomicU64);
+        impl Memory for Counting {
+            fn read(&self, _: Addr, buf: &mut [u8]) -> crate::memory::ReadResult<()> {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                buf.fill(0);
+                Ok(())
+            }
+        }
+        let memory = Counting(0.into());
+        let span = Span { start: Addr::new(0x1000), len: 1 << 40 };
+        assert_eq!(BuildInfo::of_memory(&memory, &[span; 10_000]), None);
+        assert!(memory.0.into_inner() <= SCAN_LIMIT / SCAN_STEP);
     }
 }

@@ -102,6 +102,9 @@ const DT_FLAGS: u64 = 30;
 const DT_FLAGS_1: u64 = 0x6fff_fffb;
 const DF_1_PIE: u64 = 0x0800_0000;
 
+/// Most program headers of a file: 64 KiB of them (`load_elf_phdrs`, fs/binfmt_elf.c).
+const SEGMENTS: usize = 65_536 / 56;
+
 fn bad(what: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::BadExecutable, format!("damaged ELF file: {what}"))
 }
@@ -124,8 +127,11 @@ impl ElfFile {
             _ => return Err(Error::new(ErrorKind::NotGo, "not an ELF file")),
         }
         let header = FileHeader64::<LE>::parse(bytes).map_err(bad)?;
-        let segments: Vec<Segment> =
-            header.program_headers(LE, bytes).map_err(bad)?.iter().map(segment).collect();
+        let headers = header.program_headers(LE, bytes).map_err(bad)?;
+        if headers.len() > SEGMENTS {
+            return Err(bad(format!("{} program headers, the kernel takes {SEGMENTS}", headers.len())));
+        }
+        let segments: Vec<Segment> = headers.iter().map(segment).collect();
         let sections = sections(header, bytes);
         let kind = kind(header.e_type(LE), &segments, bytes);
         Ok(ElfFile {
@@ -554,6 +560,19 @@ mod tests {
         assert_eq!(elf.bias_of_program(&auxv, &[]), Some(Bias(bias)));
         assert_eq!(elf.bias_of_program(&Auxv::default(), &[&mapping]), Some(Bias(bias)));
         assert_eq!(elf.bias_of_program(&Auxv::default(), &[]), None);
+    }
+
+    #[test]
+    fn more_segments_than_the_kernel_takes_are_refused() {
+        let parse = |count: u16| {
+            let mut file = vec![0; 64 + 56 * usize::from(count)];
+            file.splice(..7, *b"\x7fELF\x02\x01\x01");
+            file.splice(32..34, [64, 0]);
+            file.splice(54..58, [vec![56, 0], count.to_le_bytes().to_vec()].concat());
+            ElfFile::parse(file).map(|elf| elf.segments().len())
+        };
+        assert_eq!(parse(1170).ok(), Some(1170));
+        assert!(parse(1171).is_err());
     }
 
     #[test]
