@@ -36,6 +36,7 @@ type server struct {
 	jobs    chan job
 	done    int64
 	stock   sync.Mutex
+	turn    sync.Mutex
 	left    map[int]int
 	cache   sync.RWMutex
 	cached  map[int]int
@@ -59,6 +60,9 @@ func main() {
 	}
 	go s.logger()
 	go s.consume()
+	for i := 0; i < 3; i++ {
+		go s.takeTurns()
+	}
 	for i := 0; i < 2; i++ {
 		go s.produce()
 		go s.tick(time.Duration(i+1) * 3 * time.Millisecond)
@@ -157,6 +161,15 @@ func (s *server) logger() {
 	lines := 0
 	for range s.log {
 		lines++
+	}
+}
+
+// takeTurns holds a lock for long, so that at any moment others wait for it.
+func (s *server) takeTurns() {
+	for {
+		s.turn.Lock()
+		time.Sleep(50 * time.Millisecond)
+		s.turn.Unlock()
 	}
 }
 

@@ -262,7 +262,11 @@ impl State {
     /// Remembers a store of `bytes` (up to 8) at a known address.
     pub fn store(&mut self, at: u64, bytes: usize, value: Value) {
         let len = bytes.min(8) as u8;
-        self.stores.retain(|(start, l, _)| !(*start >= at && start + u64::from(*l) <= at + u64::from(len)));
+        let covered = |start: u64, old: u8| {
+            let skip = start.checked_sub(at);
+            skip.is_some_and(|skip| skip.saturating_add(old.into()) <= len.into())
+        };
+        self.stores.retain(|(start, old, _)| !covered(*start, *old));
         if self.stores.len() >= MOST_STORES {
             self.stores.remove(0);
         }
@@ -410,6 +414,10 @@ mod tests {
         state.store(0x1010, 8, Value::known(0x0102_0304_0506_0708));
         assert_eq!(state.load(&view, 0x1014, 4).sure(), Some(0x0102_0304));
         assert_eq!(state.load(&view, 0x100c, 8), Value::UNKNOWN);
+        // A wild address at the end of all, as met in a goroutine that ran.
+        state.store(u64::MAX - 3, 8, Value::known(1));
+        state.store(u64::MAX - 3, 8, Value::known(2));
+        assert_eq!(state.load(&view, u64::MAX - 3, 8), Value::UNKNOWN);
     }
 
     #[test]
