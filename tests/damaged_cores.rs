@@ -153,7 +153,7 @@ fn cut(kind: &str, cuts: u64) -> Option<(u64, usize)> {
 
 #[test]
 fn a_core_cut_at_any_length_is_shown_as_far_as_it_goes() {
-    let cuts = many(60, 200);
+    let cuts = many(100, 200);
     tally_all(&["default", "pie-s"], |kind| {
         if let Some((answered, shown)) = cut(kind, cuts) {
             println!("{kind}: {cuts} cuts, {answered} answered with {shown} complete stacks, all right");
