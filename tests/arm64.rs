@@ -14,8 +14,7 @@ const KINDS: [&str; 4] = ["arm64", "arm64-s", "arm64-pie", "arm64-cgo"];
 fn programs() -> Vec<(String, &'static str)> {
     let all = std::env::var("ALLGS_PRODUCT").is_ok_and(|value| value == "all");
     let kinds = |release: &str| match release {
-        "1.18.10" | "1.27.4" => &KINDS[..],
-        "1.21.13" | "1.24.13" | "1.26.11" => &KINDS[..1],
+        "1.18.10" | "1.21.13" | "1.24.13" | "1.26.11" | "1.27.4" => &KINDS[..],
         _ => &[],
     };
     let wanted = |release: String| {
