@@ -98,8 +98,9 @@ fn a_thousand_new_threads_a_second_do_not_keep_it_from_an_instant() {
     for _ in 0..10 {
         let document = document(&allgs(&["dump", "--format", "json", &pid]));
         assert!(shows(&document, "main.parked"), "{document}");
+        // On a busy machine no thread of it may run while it is read.
         let instant = document["capture"]["consistency"].as_str().expect("a word").to_owned();
-        assert!(["stopped", "partial"].contains(&&*instant), "{instant}");
+        assert!(["stopped", "partial", "asleep"].contains(&&*instant), "{instant}");
     }
     let no_one_stopped = || {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten();
