@@ -6,7 +6,7 @@
 use allgs::addr::Pid;
 use allgs::image::layout::field::StructView;
 use allgs::image::{Image, OpenOptions};
-use allgs::runtime::capture::{CaptureOptions, Stopping};
+use allgs::runtime::capture::CaptureOptions;
 use allgs::runtime::{Snapshot, decode};
 use allgs::source::{Source, live::LiveProcess};
 use allgs::unwind::{Unwinder, stacks::Stacks};
@@ -73,9 +73,7 @@ fn main() {
     let target = start(dir.path());
     let source = LiveProcess::open(Pid(target.0.id() as i32)).expect("the process can be opened");
     let image = Image::open(&source, &OpenOptions::default()).expect("the image can be opened");
-    let options =
-        CaptureOptions { stopping: Stopping::Never, max_pause: None, verify: false, threads: false };
-    let snapshot = Snapshot::take(&source, &image, &options).expect("a snapshot");
+    let snapshot = Snapshot::take(&source, &image, &CaptureOptions::UNSTOPPED).expect("a snapshot");
     let unwinder = Unwinder::new(&image, &snapshot);
     let deepest = snapshot.gs.iter().max_by_key(|g| unwinder.walk(g).frames.len()).expect("goroutines");
     let walk = unwinder.walk(deepest);
@@ -89,5 +87,7 @@ fn main() {
     time(&format!("unwind {frames} frames"), frames, || unwinder.walk_with(&mut walker, black_box(deepest)));
     time(&format!("name {frames} frames"), frames, || unwinder.symbolize(black_box(&walk)));
     time(&format!("unwind and name {all}"), all, || Stacks::of(&unwinder, &snapshot.gs));
-    time(&format!("capture {all}, no stop"), all, || Snapshot::take(&source, &image, &options).is_ok());
+    time(&format!("capture {all}, no stop"), all, || {
+        Snapshot::take(&source, &image, &CaptureOptions::UNSTOPPED).is_ok()
+    });
 }

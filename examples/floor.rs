@@ -8,7 +8,7 @@ use allgs::addr::{Addr, Pid};
 use allgs::image::{Image, OpenOptions};
 use allgs::memory::{Memory, Piece};
 use allgs::runtime::Snapshot;
-use allgs::runtime::capture::{CaptureOptions, Stopping};
+use allgs::runtime::capture::CaptureOptions;
 use allgs::source::{Source, live::LiveProcess};
 use nix::sys::{ptrace, wait};
 use nix::unistd::Pid as NixPid;
@@ -21,9 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pid: i32 = std::env::args().nth(1).ok_or("usage: floor PID")?.parse()?;
     let source = LiveProcess::open(Pid(pid))?;
     let image = Image::open(&source, &OpenOptions::default())?;
-    let options =
-        CaptureOptions { stopping: Stopping::Never, max_pause: None, verify: false, threads: false };
-    let snapshot = Snapshot::take(&source, &image, &options)?;
+    let snapshot = Snapshot::take(&source, &image, &CaptureOptions::UNSTOPPED)?;
     let size = u64::from(image.layouts.g.size);
     let mut gs: Vec<Addr> = snapshot.gs.iter().map(|g| g.at).collect();
     gs.sort_unstable();

@@ -13,7 +13,7 @@ use allgs::image::layout::field::Field;
 use allgs::image::{Image, OpenOptions};
 use allgs::memory::{Memory, ReadResult};
 use allgs::runtime::Status;
-use allgs::runtime::capture::{CaptureOptions, Stopping};
+use allgs::runtime::capture::CaptureOptions;
 use allgs::runtime::snapshot::Snapshot;
 use allgs::source::core::CoreFile;
 use allgs::source::{Auxv, Crash, Mapping, Origin, Source, Tracer};
@@ -80,9 +80,6 @@ impl Source for Damaged<'_> {
     }
 }
 
-const OPTIONS: CaptureOptions =
-    CaptureOptions { stopping: Stopping::Never, max_pause: None, verify: false, threads: false };
-
 /// The core of a program with goroutines of all kinds, and what is found in it.
 struct Sound {
     core: CoreFile,
@@ -102,7 +99,7 @@ impl Sound {
     }
 
     fn snapshot(&self) -> Snapshot<'_> {
-        Snapshot::take(&self.core, &self.image, &OPTIONS).expect("a sound core")
+        Snapshot::take(&self.core, &self.image, &CaptureOptions::UNSTOPPED).expect("a sound core")
     }
 
     /// The same with words changed.
@@ -226,7 +223,7 @@ fn what_is_damaged_is_marked_and_the_rest_is_as_it_was() {
     let (globals, layouts) = (&sound.image.globals, &sound.image.layouts);
     let len = globals.allglen.expect("allglen").value;
     let many = sound.damaged([(len, 1 << 60)]);
-    let snapshot = Snapshot::take(&many, &sound.image, &OPTIONS).expect("a partial answer");
+    let snapshot = Snapshot::take(&many, &sound.image, &CaptureOptions::UNSTOPPED).expect("a partial answer");
     let said = format!("{:?}", snapshot.diagnostics);
     assert!(said.contains("the list of goroutines is damaged"), "{said}");
     let ids = |s: &Snapshot<'_>| s.gs.iter().map(|g| g.id).collect::<Vec<_>>();
@@ -235,7 +232,7 @@ fn what_is_damaged_is_marked_and_the_rest_is_as_it_was() {
 
     let first = sound.word(globals.allm.expect("allm").value);
     let ring = sound.damaged([(member(Addr::new(first), layouts.m.alllink), first)]);
-    let snapshot = Snapshot::take(&ring, &sound.image, &OPTIONS).expect("a partial answer");
+    let snapshot = Snapshot::take(&ring, &sound.image, &CaptureOptions::UNSTOPPED).expect("a partial answer");
     assert!(snapshot.ms.len() <= whole.ms.len(), "{} threads of {}", snapshot.ms.len(), whole.ms.len());
     assert_eq!(ids(&snapshot), ids(&whole));
 }

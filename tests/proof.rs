@@ -6,7 +6,7 @@ mod support;
 use allgs::addr::Pid;
 use allgs::image::{Image, OpenOptions};
 use allgs::runtime::Snapshot;
-use allgs::runtime::capture::{CaptureOptions, Stopping, Verdict};
+use allgs::runtime::capture::{CaptureOptions, Verdict};
 use allgs::source::live::LiveProcess;
 use std::sync::Mutex;
 use support::{Tally, Target, build, newest, tally_all};
@@ -19,8 +19,7 @@ fn captures() -> usize {
 fn check(target: &Target, times: usize) -> Verdict {
     let source = LiveProcess::open(Pid(target.pid() as i32)).expect("the process can be opened");
     let image = Image::open(&source, &OpenOptions::default()).expect("the image can be opened");
-    let options =
-        CaptureOptions { stopping: Stopping::Allowed, max_pause: None, verify: true, threads: false };
+    let options = CaptureOptions { verify: true, ..CaptureOptions::default() };
     let mut sum = Verdict::default();
     for _ in 0..times {
         let snapshot = Snapshot::take(&source, &image, &options).expect("a snapshot");

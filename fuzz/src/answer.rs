@@ -1,10 +1,8 @@
 //! All that can be asked of a target, asked, and written in all formats.
 
 use allgs::analysis::blocked::{self, Inputs};
-use allgs::analysis::graph::Graph;
 use allgs::analysis::names::ImageNames;
 use allgs::analysis::select::{Filter, System};
-use allgs::analysis::situations::{Scene, situations};
 use allgs::analysis::survey::{Show, Survey};
 use allgs::analysis::wakers::{Answers, Provable};
 use allgs::analysis::why::Why;
@@ -15,7 +13,7 @@ use allgs::report::info::{self, Info};
 use allgs::report::style::Palette;
 use allgs::report::{Report, describe, dot, json, model, text, why};
 use allgs::runtime::G;
-use allgs::runtime::capture::{CaptureOptions, Stopping};
+use allgs::runtime::capture::CaptureOptions;
 use allgs::runtime::snapshot::Snapshot;
 use allgs::source::Source;
 use allgs::unwind::Unwinder;
@@ -30,24 +28,13 @@ const WRITTEN: &str = "the sink takes all";
 pub fn by_objects(inputs: &Inputs<'_>) -> Why {
     let blocked = blocked::find(inputs);
     let answers = Answers::ask(&blocked, &[&Provable::new(inputs, &blocked)]);
-    let graph = Graph::of(&blocked, &answers);
-    let situations = situations(&Scene {
-        gs: &inputs.snapshot.gs,
-        stacks: inputs.stacks,
-        main_module: inputs.image.build.main_module.as_deref(),
-        blocked: &blocked,
-        answers: &answers,
-        graph: &graph,
-    });
-    Why { blocked, answers, graph, situations }
+    Why::put_together(inputs, blocked, answers)
 }
 
 /// Looks at a target and asks everything, `why` for the reasons; a target that can't be captured at all is
 /// an answer too.
 pub fn everything(source: &dyn Source, image: &Image, why: fn(&Inputs<'_>) -> Why) {
-    let options =
-        CaptureOptions { stopping: Stopping::Never, max_pause: None, verify: false, threads: false };
-    let Ok(snapshot) = Snapshot::take(source, image, &options) else { return };
+    let Ok(snapshot) = Snapshot::take(source, image, &CaptureOptions::UNSTOPPED) else { return };
     let unwinder = Unwinder::new(image, &snapshot);
     let stacks = Stacks::of(&unwinder, &snapshot.gs);
     let found = why(&Inputs { source, image, snapshot: &snapshot, unwinder: &unwinder, stacks: &stacks });

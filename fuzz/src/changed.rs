@@ -8,7 +8,7 @@ use allgs::arch::Arch;
 use allgs::diag::Diagnostics;
 use allgs::error::Result;
 use allgs::memory::Memory;
-use allgs::runtime::capture::{CaptureOptions, Stopping};
+use allgs::runtime::capture::CaptureOptions;
 use allgs::runtime::snapshot::Snapshot;
 use allgs::source::{Auxv, Crash, Mapping, Origin, Source, Thread, Tracer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,8 +68,8 @@ impl Ground {
 
 /// Globals, gs, ms, ps, stacks, and what these lead to.
 fn kinds(base: &Base) -> Vec<Vec<Thing>> {
-    let options = CaptureOptions { stopping: Stopping::Never, max_pause: None, verify: false };
-    let snapshot = Snapshot::take(&base.core, &base.image, &options).expect("the base can be decoded");
+    let snapshot =
+        Snapshot::take(&base.core, &base.image, &CaptureOptions::UNSTOPPED).expect("the base can be decoded");
     let (globals, layouts) = (&base.image.globals, &base.image.layouts);
     let words = |size: u32| u64::from(size / 8);
     let mut variables = vec![(globals.allgs.value.get(), 3)];

@@ -37,6 +37,11 @@ impl Why {
                 "what they could wake may be missing",
             );
         }
+        Why::put_together(inputs, blocked, answers)
+    }
+
+    /// The whole answer, of what goroutines wait for and who could wake them.
+    pub fn put_together(inputs: &Inputs<'_>, blocked: Blocked, answers: Answers) -> Why {
         let graph = Graph::of(&blocked, &answers);
         let situations = situations(&Scene {
             gs: &inputs.snapshot.gs,

@@ -108,12 +108,7 @@ impl Look {
         Ok(Look {
             target: TargetSpec::parse(&args.target.target)?,
             open: OpenOptions { exe: args.target.exe },
-            capture: CaptureOptions {
-                stopping,
-                max_pause: args.how.max_pause,
-                verify: false,
-                threads: false,
-            },
+            capture: CaptureOptions { stopping, max_pause: args.how.max_pause, ..CaptureOptions::default() },
             limit: args.filter.limit,
             filter: filter(args.filter, goids, system),
             show,

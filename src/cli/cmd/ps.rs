@@ -9,7 +9,7 @@ use crate::image::buildinfo::BuildInfo;
 use crate::image::elf::ElfFile;
 use crate::image::{Image, OpenOptions};
 use crate::report::ps::{Process, Processes};
-use crate::runtime::capture::{CaptureOptions, Stopping};
+use crate::runtime::capture::CaptureOptions;
 use crate::runtime::snapshot::Snapshot;
 use crate::source::{self, TargetSpec};
 use anyhow::{Context, Result};
@@ -105,9 +105,7 @@ fn goroutines(pid: Pid) -> Option<u64> {
     if all > COUNTED {
         return None;
     }
-    let options =
-        CaptureOptions { stopping: Stopping::Never, max_pause: None, verify: false, threads: false };
-    let snapshot = Snapshot::take(&*source, &image, &options).ok()?;
+    let snapshot = Snapshot::take(&*source, &image, &CaptureOptions::UNSTOPPED).ok()?;
     Some(snapshot.gs.iter().filter(|g| !g.system).count() as u64)
 }
 

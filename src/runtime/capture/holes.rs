@@ -3,7 +3,7 @@
 //! there in the stop; without the rule that closes the hole the check finds a wrong one.
 
 use super::rules::{Rule, Rules};
-use super::{Capture, CaptureOptions, Instant, Stopping, session};
+use super::{Capture, CaptureOptions, Instant, session};
 use crate::addr::{Addr, Nanotime, Pid, Tid};
 use crate::arch::Arch;
 use crate::error::{Error, ErrorKind, Result};
@@ -277,8 +277,7 @@ fn image() -> Image {
 }
 
 fn run<'t>(target: &'t Scripted, image: &Image, rules: Rules) -> Capture<'t> {
-    let options =
-        CaptureOptions { stopping: Stopping::Allowed, max_pause: None, verify: true, threads: false };
+    let options = CaptureOptions { verify: true, ..CaptureOptions::default() };
     session::run(target, image, &options, rules).unwrap()
 }
 

@@ -34,8 +34,8 @@ use looks::{Look, Roster};
 use rules::Rules;
 use std::time::{Duration, SystemTime};
 
-/// How a target is to be captured.
-#[derive(Clone, Copy, Debug)]
+/// How a target is to be captured; by default with stops, and of threads what goroutines need.
+#[derive(Clone, Copy, Default, Debug)]
 pub struct CaptureOptions {
     /// Whether the threads may be stopped.
     pub stopping: Stopping,
@@ -47,10 +47,17 @@ pub struct CaptureOptions {
     pub threads: bool,
 }
 
+impl CaptureOptions {
+    /// Without a stop, and nothing beyond goroutines.
+    pub const UNSTOPPED: CaptureOptions =
+        CaptureOptions { stopping: Stopping::Never, max_pause: None, verify: false, threads: false };
+}
+
 /// Whether the threads of a live target may be stopped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Stopping {
     /// For as short as it takes.
+    #[default]
     Allowed,
     /// Not at all: each goroutine is of an instant of its own.
     Never,
