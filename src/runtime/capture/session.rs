@@ -415,7 +415,8 @@ impl<'a, 'i> Session<'a, 'i> {
         }
         let mut read = self.live();
         read.extend(&self.open);
-        for index in self.spared(&stopped.left) {
+        let ms = self.ms();
+        for index in self.spared(&ms, &stopped.left) {
             read.remove(&index);
         }
         match extent {
@@ -431,7 +432,7 @@ impl<'a, 'i> Session<'a, 'i> {
             read.extend(self.update());
             read.extend(&self.hot);
         }
-        let prepared = Prepared::new(&self.stacks_of(&read, &stopped.threads), room);
+        let prepared = Prepared::new(&self.stacks_of(&read, &ms, &stopped.threads), room);
         let copy = prepared.read(self.memory, deadline, &AllCores);
         self.bytes_read += copy.len();
         let missed = copy.missed();
@@ -457,8 +458,7 @@ impl<'a, 'i> Session<'a, 'i> {
     /// Numbers of the goroutines in system calls of threads that were left alone. Such a thread slept since
     /// before the early copies, or the stop is void; nobody else runs its goroutine, nor moves the stack
     /// of one in a system call (`isShrinkStackSafe`, runtime/stack.go).
-    fn spared(&self, left: &[Tid]) -> Vec<usize> {
-        let ms = self.ms();
+    fn spared(&self, ms: &[M], left: &[Tid]) -> Vec<usize> {
         let asleep = ms.iter().filter(|m| m.procid.is_some_and(|tid| left.binary_search(&tid).is_ok()));
         let gs = asleep.filter_map(|m| self.roster.number_of(m.curg));
         gs.filter(|index| self.open.contains(index) && self.in_system_call(*index)).collect()
@@ -499,9 +499,8 @@ impl<'a, 'i> Session<'a, 'i> {
     }
 
     /// The stacks of the goroutines `read` and of the threads that are on none.
-    fn stacks_of(&mut self, read: &FxHashSet<usize>, threads: &[Thread]) -> Vec<Wanted> {
+    fn stacks_of(&mut self, read: &FxHashSet<usize>, ms: &[M], threads: &[Thread]) -> Vec<Wanted> {
         let by_tid: FxHashMap<_, _> = threads.iter().map(|t| (t.tid, t)).collect();
-        let ms = self.ms();
         let on: FxHashMap<Addr, Option<&Thread>> = ms
             .iter()
             .filter(|m| !m.curg.is_null())
@@ -521,7 +520,7 @@ impl<'a, 'i> Session<'a, 'i> {
         if self.all_threads {
             on_system.extend(threads.iter().filter_map(|t| t.registers).map(|r| r.sp));
         }
-        self.copy_system_stacks(&ms, on_system);
+        self.copy_system_stacks(ms, on_system);
         wanted
     }
 
