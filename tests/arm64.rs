@@ -6,13 +6,13 @@ mod support;
 use serde_json::Value;
 use support::cores::{self, Core};
 use support::crashed::{compare_all, parked};
-use support::{Tally, allgs_ok, build, compare, newest, tally_all};
+use support::{Tally, allgs_ok, build, compare, newest, tally_all, whole_product};
 
 const KINDS: [&str; 4] = ["arm64", "arm64-s", "arm64-pie", "arm64-cgo"];
 
 /// What is built and run: releases and kinds; everything with `ALLGS_PRODUCT=all`.
 fn programs() -> Vec<(String, &'static str)> {
-    let all = std::env::var("ALLGS_PRODUCT").is_ok_and(|value| value == "all");
+    let all = whole_product();
     let kinds = |release: &str| match release {
         "1.18.10" | "1.21.13" | "1.24.13" | "1.26.11" | "1.27.4" => &KINDS[..],
         _ => &[],

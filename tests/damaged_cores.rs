@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use support::cores::{self, Core};
-use support::{Tally, allgs_ok, build, tally_all};
+use support::{Tally, allgs_ok, build, many, tally_all};
 
 /// Most memory that a run may take, in KiB; pages of the mapped file are not counted.
 const MOST_MEMORY: &str = "524288";
@@ -34,11 +34,6 @@ impl Random {
         self.0 ^= self.0 << 17;
         self.0 % n
     }
-}
-
-/// How many damages of a kind are tried: `few`, or `all` with `ALLGS_PRODUCT=all`.
-fn many(few: u64, all: u64) -> u64 {
-    if std::env::var("ALLGS_PRODUCT").is_ok_and(|value| value == "all") { all } else { few }
 }
 
 /// A program and its core.

@@ -16,18 +16,10 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use support::{Target, allgs, allgs_ok, build, folder};
+use support::{Target, allgs, allgs_ok, build, folder, until};
 
 /// Longest wait for what must come.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
 
 /// The test program in one of its modes.
 fn hard(kind: &str, mode: &str) -> Target {
@@ -107,7 +99,7 @@ fn a_thousand_new_threads_a_second_do_not_keep_it_from_an_instant() {
         let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
         stats.into_iter().all(|stat| !stat.contains(") t "))
     };
-    until("no thread is stopped", no_one_stopped);
+    until("no thread is stopped", PATIENCE, no_one_stopped);
 }
 
 #[test]
@@ -209,10 +201,10 @@ fn a_stopped_target_is_shown_and_stays_stopped() {
     let pid = target.pid().to_string();
     target.signal(nix::sys::signal::Signal::SIGSTOP);
     let stopped = || fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat").contains(") T ");
-    until("it is stopped", stopped);
+    until("it is stopped", PATIENCE, stopped);
     let document = document(&allgs(&["dump", "--format", "json", &pid]));
     assert!(shows(&document, "main.parked"));
-    until("it is stopped again", stopped);
+    until("it is stopped again", PATIENCE, stopped);
     target.signal(nix::sys::signal::Signal::SIGCONT);
 }
 
@@ -224,7 +216,7 @@ fn a_thread_in_state_d_is_named_and_all_else_is_shown() {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten();
         tasks.filter_map(|t| fs::read_to_string(t.path().join("stat")).ok()).any(|s| s.contains(") D "))
     };
-    until("a thread is in state D", in_d);
+    until("a thread is in state D", PATIENCE, in_d);
     let begin = Instant::now();
     let document = document(&allgs(&["dump", "--format", "json", &pid]));
     println!("took {:?}", begin.elapsed());

@@ -6,7 +6,7 @@ mod support;
 
 use serde_json::Value;
 use std::collections::BTreeSet;
-use support::{Target, allgs_ok, build, newest, oracle, tally_all};
+use support::{Target, allgs_ok, build, newest, oracle, tally_all, whole_product};
 
 const KINDS: [&str; 10] = ["s", "w", "pie", "pie-s", "cgo", "cgo-s", "cgo-pie", "race", "noopt", "v3"];
 
@@ -30,7 +30,7 @@ const PART: [(&str, &str); 14] = [
 ];
 
 fn pairs() -> Vec<(String, &'static str)> {
-    if std::env::var("ALLGS_PRODUCT").is_ok_and(|v| v == "all") {
+    if whole_product() {
         // By release, so that its toolchain is used while it is in memory.
         let kinds = |release: &String| KINDS.map(|kind| (release.clone(), kind));
         return newest().iter().flat_map(kinds).collect();

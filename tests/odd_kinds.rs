@@ -9,12 +9,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use support::oracle::parked;
-use support::{Tally, Target, allgs, allgs_ok, build, compare, folder, newest, repo};
+use support::{Tally, Target, allgs, allgs_ok, build, compare, folder, newest, repo, whole_product};
 
 /// Releases of a test: `part`, or with ALLGS_PRODUCT=all the newest patch of each minor release from
 /// 1.`since` on.
 fn some(part: &[&str], since: u32) -> Vec<String> {
-    if !std::env::var("ALLGS_PRODUCT").is_ok_and(|v| v == "all") {
+    if !whole_product() {
         return part.iter().map(|release| (*release).to_owned()).collect();
     }
     let minor = |release: &String| release.split('.').nth(1).and_then(|m| m.parse::<u32>().ok());

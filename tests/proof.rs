@@ -9,11 +9,11 @@ use allgs::runtime::Snapshot;
 use allgs::runtime::capture::{CaptureOptions, Verdict};
 use allgs::source::live::LiveProcess;
 use std::sync::Mutex;
-use support::{Tally, Target, build, newest, tally_all};
+use support::{Tally, Target, build, newest, tally_all, whole_product};
 
 /// Captures per program: each is a stop or more.
 fn captures() -> usize {
-    if std::env::var("ALLGS_PRODUCT").is_ok_and(|v| v == "all") { 40 } else { 4 }
+    if whole_product() { 40 } else { 4 }
 }
 
 fn check(target: &Target, times: usize) -> Verdict {

@@ -16,23 +16,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use support::{Target, allgs_ok, build, folder};
+use support::{Target, allgs_ok, build, folder, many, until};
 
 /// Longest wait for what must come; only a target that hangs lets it pass.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A number of rounds: `few`, or `all` with `ALLGS_PRODUCT=all`.
-fn many(few: u64, all: u64) -> u64 {
-    if std::env::var("ALLGS_PRODUCT").is_ok_and(|value| value == "all") { all } else { few }
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
 
 fn server() -> (Target, u16) {
     let dir = folder();
@@ -94,7 +81,7 @@ fn states(pid: u32) -> Vec<char> {
 /// Waits until no thread of a process is stopped; returns how long that took.
 fn all_go_on(pid: u32) -> Duration {
     let start = Instant::now();
-    until("no thread is stopped", || !states(pid).iter().any(|state| matches!(state, 't' | 'T')));
+    until("no thread is stopped", PATIENCE, || !states(pid).iter().any(|state| matches!(state, 't' | 'T')));
     start.elapsed()
 }
 
@@ -111,7 +98,7 @@ fn a_busy_server_is_attached_to_and_let_go_again_and_again() {
         }
         all_go_on(pid);
         let before = requests.load(Ordering::Relaxed);
-        until("requests are served", || requests.load(Ordering::Relaxed) > before + 10);
+        until("requests are served", PATIENCE, || requests.load(Ordering::Relaxed) > before + 10);
     });
     assert!(target.ended().is_none());
     println!("{cycles} cycles, {requests} requests, none failed, no thread left stopped");
@@ -613,17 +600,17 @@ fn the_calls_that_a_stop_disturbs_are_those_that_are_documented() {
     let process = LiveProcess::open(Pid(target.pid() as i32)).expect("a process of ours");
     // All but the thread that reads stdin have settled once the kernel shows them asleep.
     let asleep = || process.thread_activity().expect("threads").iter().all(|thread| thread.asleep);
-    until("all calls wait", asleep);
+    until("all calls wait", PATIENCE, asleep);
     let before = interruptions(&mut target);
     assert!(before.values().all(|n| *n == 0), "interrupted before any stop: {before:?}");
     let mut tracer = process.tracer().expect("nobody else traces it");
     for _ in 0..STOPS {
-        until("all calls wait again", asleep);
+        until("all calls wait again", PATIENCE, asleep);
         tracer.stop(PATIENCE).expect("it stops");
         tracer.resume().expect("it goes on");
     }
     drop(tracer);
-    until("all calls wait again", asleep);
+    until("all calls wait again", PATIENCE, asleep);
     let counts = interruptions(&mut target);
     for (name, n) in &counts {
         println!("{name}: interrupted {n} times by {STOPS} stops");

@@ -8,7 +8,7 @@ mod support;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use support::cores;
-use support::{Target, allgs_ok, build, each, newest, repo};
+use support::{Target, allgs_ok, build, each, newest, repo, whole_product};
 
 /// What the answers add up to.
 #[derive(Default, Debug)]
@@ -224,11 +224,6 @@ fn judge_wakers(name: &str, report: &Value) -> Score {
     }
     score.print(name);
     score
-}
-
-/// Whether everything is wanted that can be compared.
-fn whole_product() -> bool {
-    std::env::var("ALLGS_PRODUCT").is_ok_and(|value| value == "all")
 }
 
 /// Oldest and newest release, and of the others two, each day the next: all, each as it is and

@@ -13,10 +13,29 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest wait for a line of a child: machines are busy, but nothing waits for ever.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Whether the whole product is asked for: all releases, kinds and rounds.
+pub fn whole_product() -> bool {
+    std::env::var("ALLGS_PRODUCT").is_ok_and(|value| value == "all")
+}
+
+/// A number of rounds: `few`, or `all` of the whole product.
+pub fn many(few: u64, all: u64) -> u64 {
+    if whole_product() { all } else { few }
+}
+
+/// Waits until `done`, no longer than `limit`; only a target that hangs lets it fail.
+pub fn until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < limit, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
 
 pub fn repo() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
