@@ -5,28 +5,9 @@ mod support;
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
+use support::not_go::NotGo;
 use support::{allgs, allgs_ok, folder};
-
-/// A child that is killed at the end of its test.
-struct Guarded(Child);
-
-impl Guarded {
-    fn start(command: &mut Command) -> Guarded {
-        Guarded(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts"))
-    }
-
-    fn pid(&self) -> String {
-        self.0.id().to_string()
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Runs allgs, which must say that it could not be done; returns what it said.
 fn refused(args: &[&str]) -> String {
@@ -89,10 +70,10 @@ fn what_is_no_process_and_no_file_is_told_in_one_line() {
 
 #[test]
 fn processes_that_are_not_go_are_told_apart() {
-    let sleep = Guarded::start(Command::new("sleep").arg("1000"));
-    let text = refused(&[&sleep.pid()]);
+    let other = NotGo::start();
+    let text = refused(&[&other.pid()]);
     assert!(text.contains("Go") && text.starts_with("allgs: "), "{text}");
-    let text = refused(&["info", &sleep.pid()]);
+    let text = refused(&["info", &other.pid()]);
     assert!(text.contains("Go"), "{text}");
 }
 
@@ -134,13 +115,13 @@ fn a_kernel_thread_is_told_apart() {
 
 #[test]
 fn ps_lists_no_process_that_is_not_go() {
-    let sleep = Guarded::start(Command::new("sleep").arg("1000"));
+    let other = NotGo::start();
     let list = allgs_ok(&["ps", "--format", "json"]);
     let document: serde_json::Value = serde_json::from_str(&list).expect("JSON");
     assert_eq!(document["schema"], "allgs.ps/1");
     let pids: Vec<String> =
         document["processes"].as_array().expect("list").iter().map(|p| p["pid"].to_string()).collect();
-    assert!(!pids.contains(&sleep.pid()), "{pids:?}");
+    assert!(!pids.contains(&other.pid()), "{pids:?}");
 }
 
 #[test]
@@ -174,8 +155,8 @@ fn a_failure_leaves_the_old_file_and_no_other() {
     let dir = folder();
     let file = dir.path().join("out");
     fs::write(&file, "old").expect("writes");
-    let sleep = Guarded::start(Command::new("sleep").arg("1000"));
-    refused(&[&sleep.pid(), "-o", file.to_str().expect("UTF-8")]);
+    let other = NotGo::start();
+    refused(&[&other.pid(), "-o", file.to_str().expect("UTF-8")]);
     assert_eq!(fs::read_to_string(&file).expect("reads"), "old");
     assert_eq!(fs::read_dir(dir.path()).expect("dir").count(), 1);
     let text = refused(&["ps", "-o", "/no/such/folder/file"]);

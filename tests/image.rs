@@ -4,6 +4,8 @@
 #[path = "support/elf_memory.rs"]
 #[allow(dead_code)]
 mod elf_memory;
+#[path = "support/not_go.rs"]
+mod not_go;
 
 use allgs::addr::{Addr, Pid};
 use allgs::error::ErrorKind;
@@ -13,6 +15,7 @@ use allgs::memory::{Memory, read_slice};
 use allgs::source::Source;
 use allgs::source::live::LiveProcess;
 use elf_memory::{Loaded, build, releases_of};
+use not_go::NotGo;
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -163,8 +166,8 @@ fn another_executable_than_the_one_that_runs_is_refused() {
 
 #[test]
 fn a_program_that_is_not_go_is_told_so() {
-    let sleep = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
-    let running = Running { child: sleep, _dir: tempfile::tempdir().unwrap() };
-    let error = Image::open(&running.source(), &OpenOptions::default()).err().unwrap();
+    let other = NotGo::start();
+    let source = LiveProcess::open(Pid(other.pid().parse().unwrap())).unwrap();
+    let error = Image::open(&source, &OpenOptions::default()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::NotGo, "{error}");
 }

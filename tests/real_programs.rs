@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use support::crashed::parked;
 use support::{Tally, allgs_ok, blocks, compare, tally_all};
@@ -111,8 +112,18 @@ impl Drop for Running {
     }
 }
 
+/// Next port that is tried. Below those that the kernel gives to whoever connects (32,768 and up): a
+/// client that tries such a port while nobody listens can be connected to itself.
+static NEXT: AtomicU16 = AtomicU16::new(20_000);
+
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(port < 32_768, "no port is free");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Starts a program and waits until it listens; `None` if it is not there.
@@ -143,7 +154,7 @@ fn start(program: &Program) -> Option<Running> {
         .expect(program.name);
     let mut running = Running { child, port, _home: home };
     if !program.asked.is_empty() {
-        running.wait_until_it_listens(program.name);
+        running.connect(program.name);
     } else {
         running.greet();
     }
@@ -151,11 +162,15 @@ fn start(program: &Program) -> Option<Running> {
 }
 
 impl Running {
-    fn wait_until_it_listens(&mut self, name: &str) {
+    /// Connects; not every program listens at once, or all the time while it starts.
+    fn connect(&mut self, name: &str) -> TcpStream {
         let begin = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        loop {
+            match TcpStream::connect(("127.0.0.1", self.port)) {
+                Ok(stream) => return stream,
+                Err(e) => assert!(begin.elapsed() < PATIENCE, "{name} does not listen: {e}"),
+            }
             assert!(self.child.try_wait().expect("wait").is_none(), "{name} ended");
-            assert!(begin.elapsed() < PATIENCE, "{name} does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -168,8 +183,8 @@ impl Running {
     }
 
     /// What it answers to a GET; "" if it answers nothing.
-    fn get(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
+    fn get(&mut self, name: &str, path: &str) -> String {
+        let mut stream = self.connect(name);
         stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
         write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\n\r\n", self.port).expect("it reads");
         let mut answer = Vec::new();
@@ -192,18 +207,18 @@ fn whole(name: &str, document: &Value) -> usize {
 }
 
 fn judge(program: &Program) -> Tally {
-    let Some(running) = start(program) else { return Tally::default() };
+    let Some(mut running) = start(program) else { return Tally::default() };
     for path in program.asked {
-        running.get(path);
+        running.get(program.name, path);
     }
     let pid = running.child.id().to_string();
     let text = allgs_ok(&["dump", "--all", "--format", "json", &pid]);
     let seen = whole(program.name, &serde_json::from_str(&text).expect("JSON"));
     let mut tally = Tally { compared: seen, equal: seen };
     if let Some(dump) = program.dump {
-        let before = running.get(dump);
+        let before = running.get(program.name, dump);
         let got = allgs_ok(&["dump", "--format", "go", &pid]);
-        let after = blocks(&running.get(dump));
+        let after = blocks(&running.get(program.name, dump));
         // What is in both and the same did not move in between.
         let stood = |block: &str| parked(block) && after.iter().any(|(_, other)| other == block);
         let own = compare(program.name, &before, &got, stood);

@@ -44,6 +44,7 @@ func main() {
 		os.Exit(2)
 	}
 	go parked(make(chan int))
+	ready.WaitFor("main.parked", "chan receive")
 	var p ready.Program
 	mode(&p)
 	p.Ready()

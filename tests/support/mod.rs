@@ -4,6 +4,7 @@
 
 pub mod cores;
 pub mod crashed;
+pub mod not_go;
 pub mod oracle;
 
 use std::collections::BTreeMap;
