@@ -51,6 +51,8 @@ pub struct Scene<'a> {
     pub image: &'a Image,
     /// Its goroutines.
     pub snapshot: &'a Snapshot<'a>,
+    /// Whether a person sees the answer while it is written.
+    pub to_terminal: bool,
 }
 
 /// Looks at a target and writes what `body` makes of it; `ask` may ask further questions first.
@@ -112,8 +114,9 @@ pub fn look(
     };
     line.phase("writing");
     // The answer and the line would mix on one terminal.
-    let line = Some(line).filter(|_| !out.is_terminal());
-    out.write(|out| body(out, &Scene { report, image: &image, snapshot: &snapshot }))?;
+    let to_terminal = out.is_terminal();
+    let line = Some(line).filter(|_| !to_terminal);
+    out.write(|out| body(out, &Scene { report, image: &image, snapshot: &snapshot, to_terminal }))?;
     drop(line);
     clock.lap("write");
     if plan.voice.losses && plan.format != super::args::Format::Json {

@@ -119,11 +119,6 @@ impl Look {
         })
     }
 
-    /// Whether the answer goes to a terminal.
-    pub fn to_terminal(&self) -> bool {
-        self.output.is_none() && io::stdout().is_terminal()
-    }
-
     /// The colours to write with.
     pub fn palette(&self) -> Palette {
         self.voice.palette(self.output.is_some())

@@ -360,6 +360,11 @@ impl ElfFile {
         })
     }
 
+    /// How far the loader moved a file whose first loaded segment is at `start`.
+    pub fn bias_of_start(&self, start: Addr) -> Option<Bias> {
+        Some(Bias::between(self.loads().map(|s| s.va).min()?, start))
+    }
+
     /// The file's loaded bytes at their stated addresses moved by `bias`, as the loader would put
     /// them there before any relocation.
     pub fn at_rest(&self, bias: Bias) -> AtRest<'_> {

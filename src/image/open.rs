@@ -242,7 +242,7 @@ fn go_file(
 fn unpacked(source: &dyn Source) -> impl Iterator<Item = LoadedFile> + '_ {
     locate::unpacked(source).filter_map(|(at, beginning)| {
         let elf = ElfFile::parse(beginning).ok()?;
-        let bias = Bias::between(elf.loads().map(|s| s.va).min()?, at);
+        let bias = elf.bias_of_start(at)?;
         let path = source.executable_path().unwrap_or(Path::new("a packed program")).to_owned();
         Some(LoadedFile { path, elf, bias, missing: None, is_program: false, is_whole: false })
     })

@@ -162,7 +162,16 @@ pub struct Auxv(pub Vec<(u64, u64)>);
 impl Auxv {
     /// Where the program headers of the executable lie (`AT_PHDR`).
     pub fn program_headers(&self) -> Option<Addr> {
-        self.0.iter().find(|(key, _)| *key == 3).map(|(_, value)| Addr::new(*value))
+        self.address(3)
+    }
+
+    /// Where the code lies that the kernel maps into each process (`AT_SYSINFO_EHDR`).
+    pub fn vdso(&self) -> Option<Addr> {
+        self.address(33)
+    }
+
+    fn address(&self, key: u64) -> Option<Addr> {
+        self.0.iter().find(|(k, _)| *k == key).map(|(_, value)| Addr::new(*value))
     }
 }
 

@@ -7,6 +7,7 @@ use super::{Gap, StackEnd, Unwinder, Walk, Walker};
 use crate::addr::{Addr, Span};
 use crate::image::native::State;
 use crate::runtime::M;
+use crate::runtime::capture::SYSTEM_STACK;
 use crate::source::Thread;
 
 impl Unwinder<'_> {
@@ -46,7 +47,9 @@ impl Unwinder<'_> {
         let lr = if at.exact { at.general.get(30) } else { None };
         let lr = lr.filter(|_| self.image.arch.has_link_register()).map(Addr::new).unwrap_or_default();
         let by = if at.exact { By::System } else { By::Saved };
-        let stack = Span { start: sp, len: COPIED };
+        // As much as is copied: the bounds that `m.g0` has leave out the first frames of a thread, and of a
+        // thread that C made they are an estimate.
+        let stack = Span { start: sp, len: SYSTEM_STACK };
         let walk = walker.walk(&Start { pc: at.pc, sp, lr, by, stack, onward: None });
         let end = match walk.end {
             StackEnd::Switched { .. } => StackEnd::Complete,
@@ -55,7 +58,3 @@ impl Unwinder<'_> {
         Walk { end, ..walk }
     }
 }
-
-/// Bytes of a system stack that are walked: what is copied of one. The bounds that `m.g0` has leave out the
-/// first frames of a thread, and of a thread that C made they are an estimate.
-const COPIED: u64 = 64 << 10;

@@ -35,6 +35,6 @@ pub fn go_text(out: &mut dyn Write, scene: &Scene<'_>, plan: &Look) -> io::Resul
     let report = &scene.report;
     let gs: Vec<&G> = report.survey.rows(&report.selection.indices).map(|row| row.g).collect();
     let mut terminal = Terminal(&mut *out);
-    let out: &mut dyn Write = if plan.to_terminal() { &mut terminal } else { terminal.0 };
+    let out: &mut dyn Write = if scene.to_terminal { &mut terminal } else { terminal.0 };
     write_go(out, scene.image, scene.snapshot, &gs, level)
 }

@@ -74,8 +74,7 @@ pub fn locate_globals(modules: &Modules, memory: &dyn Memory, arch: Arch, sched:
     let functions = modules.functions_of(NAMES);
     let body = |name: &str| {
         let named = functions.iter().zip(NAMES).find(|(_, n)| **n == name);
-        // A wrapper of the same name is the smaller one.
-        named.and_then(|(list, _)| list.iter().copied().max_by_key(|f| f.end().above(f.entry())))
+        named.and_then(|(list, _)| itself(list))
     };
     let readings = Readings::new(|name| {
         body(name).and_then(|f: Func<'_>| read(memory, modules, arch, f)).unwrap_or_default()
@@ -99,6 +98,11 @@ pub fn locate_globals(modules: &Modules, memory: &dyn Memory, arch: Arch, sched:
     }
 }
 
+/// Of functions of one name the function itself: a wrapper is smaller.
+fn itself<'m>(named: &[Func<'m>]) -> Option<Func<'m>> {
+    named.iter().copied().max_by_key(|f| f.end().above(f.entry()))
+}
+
 /// Longest version text, in bytes.
 const VERSION: u64 = 256;
 
@@ -106,8 +110,7 @@ const VERSION: u64 = 256;
 /// keeps it.
 pub fn build_version(modules: &Modules, memory: &dyn Memory, arch: Arch) -> Option<String> {
     let named = modules.functions_of(&["runtime.schedinit"]);
-    let body = named.into_iter().flatten().max_by_key(|f| f.end().above(f.entry()))?;
-    let reading = read(memory, modules, arch, body)?;
+    let reading = read(memory, modules, arch, itself(named.first()?)?)?;
     let texts = reading.targets().into_iter().filter(|t| reading.loads(t.offset(8)));
     only(
         texts

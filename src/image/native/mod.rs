@@ -77,9 +77,6 @@ struct Opened {
     losses: Diagnostics,
 }
 
-/// Key of the auxiliary vector for the address of the vDSO (`AT_SYSINFO_EHDR`).
-const VDSO: u64 = 33;
-
 /// The largest vDSO that is read, in bytes; those of Linux have two pages.
 const VDSO_LIMIT: u64 = 1 << 16;
 
@@ -108,8 +105,7 @@ impl<'a> Native<'a> {
     }
 
     fn open(&self, mapping: &Mapping, losses: &mut Diagnostics) -> Result<Object, NoObject> {
-        let base = self.source.auxv().0.iter().find(|(key, _)| *key == VDSO).map(|(_, at)| Addr::new(*at));
-        if base.is_some_and(|base| mapping.span.contains(base)) {
+        if self.source.auxv().vdso().is_some_and(|base| mapping.span.contains(base)) {
             return self.vdso(mapping.span).ok_or(NoObject::Unmapped);
         }
         let path = mapping.path.as_deref().filter(|path| path.is_absolute()).ok_or(NoObject::Unmapped)?;
@@ -143,8 +139,7 @@ impl<'a> Native<'a> {
     /// The code that the kernel maps into each process.
     fn vdso(&self, span: Span) -> Option<Object> {
         let elf = ElfFile::parse(self.source.memory().read_span(span, VDSO_LIMIT).ok()?).ok()?;
-        let first = elf.loads().map(|s| s.va).min()?;
-        let bias = Bias::between(first, span.start);
+        let bias = elf.bias_of_start(span.start)?;
         Some(Object::new("[vdso]", elf, bias))
     }
 }

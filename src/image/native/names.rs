@@ -155,9 +155,8 @@ fn lines(elf: &ElfFile) -> Option<Lines> {
 
 /// A symbol as its programmer wrote it.
 pub(super) fn demangled(symbol: &str) -> String {
-    let plain =
-        symbol.strip_prefix("_Z").map(|_| symbol).or_else(|| symbol.strip_prefix("_R").map(|_| symbol));
-    let shown = plain.filter(|name| name.len() <= MANGLED).and_then(|name| {
+    let mangled = symbol.starts_with("_Z") || symbol.starts_with("_R");
+    let shown = Some(symbol).filter(|name| mangled && name.len() <= MANGLED).and_then(|name| {
         if of_rust(name) {
             return rustc_demangle::try_demangle(name).ok().map(|name| format!("{name:#}"));
         }

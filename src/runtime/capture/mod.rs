@@ -20,6 +20,7 @@ mod verify;
 
 pub use scheduler::{Copied, Scheduler};
 pub use stacks::Captured;
+pub use system::SYSTEM_STACK;
 pub use verify::Verdict;
 
 use crate::addr::{Addr, Nanotime};

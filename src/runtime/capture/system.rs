@@ -9,8 +9,8 @@ use crate::runtime::M;
 use crate::source::{Place, Thread};
 use rustc_hash::FxHashMap;
 
-/// What is copied above a stack pointer, in bytes.
-const COPIED: u64 = 64 << 10;
+/// What is copied above the stack pointer of a system stack, in bytes.
+pub const SYSTEM_STACK: u64 = 64 << 10;
 
 /// Bytes below the stack pointer that code may use on amd64 (the red zone of C).
 const RED_ZONE: u64 = 128;
@@ -75,7 +75,7 @@ impl SystemStacks {
 fn pages(sp: Addr) -> impl Iterator<Item = Span> {
     let start = sp.back(RED_ZONE);
     let first = Addr::new(start.get() & !(PAGE - 1));
-    (0..=COPIED / PAGE).map(move |i| Span { start: first.offset(i * PAGE), len: PAGE })
+    (0..=SYSTEM_STACK / PAGE).map(move |i| Span { start: first.offset(i * PAGE), len: PAGE })
 }
 
 /// Threads that run C code for a goroutine.
