@@ -144,6 +144,7 @@ fn blank(id: u64, status: Status, waitreason: u8) -> G {
         labels: Addr::NULL,
         deferred: Addr::NULL,
         panic: Addr::NULL,
+        raised: None,
         bubble: Addr::NULL,
         timer: Addr::NULL,
         sleep_when: None,

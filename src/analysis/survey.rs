@@ -4,7 +4,7 @@
 
 use super::frames;
 use crate::addr::{Addr, Tid};
-use crate::runtime::{G, M, Status};
+use crate::runtime::{G, M, Raised, Status};
 use crate::unwind::stacks::{Stack, Stacks};
 use crate::unwind::{Frame, FrameKind, Missing};
 use rustc_hash::{FxHashMap, FxHasher};
@@ -74,6 +74,15 @@ pub struct Survey<'a> {
     starts: FxHashMap<(Addr, u32), Option<Arc<str>>>,
     labels: FxHashMap<Addr, Labels>,
     crashed: Option<usize>,
+}
+
+/// A signal that ended the process by way of a panic.
+#[derive(Clone, Copy)]
+pub struct Fault<'a> {
+    /// The signal.
+    pub raised: &'a Raised,
+    /// Where it was raised.
+    pub at: &'a Frame,
 }
 
 /// One goroutine with all that is known of it.
@@ -181,6 +190,16 @@ impl<'a> Survey<'a> {
     /// The distinct stacks.
     pub fn distinct_stacks(&self) -> &'a [Stack] {
         &self.stacks.distinct
+    }
+
+    /// The signal that became the panic of which the process died: the last one of the goroutine that
+    /// crashed, if its stack has the call of `sigpanic` (runtime/signal_unix.go) where that was raised.
+    pub fn fault(&self) -> Option<Fault<'_>> {
+        let row = self.row(self.crashed?)?;
+        let raised = row.g.raised.as_deref()?;
+        let panicking = row.stack.frames.iter().skip_while(|f| &*f.function != "runtime.sigpanic");
+        let at = panicking.skip(1).find(|frame| frame.kind == FrameKind::Go)?;
+        (at.pc == raised.pc).then_some(Fault { raised, at })
     }
 
     /// Index of the goroutine that ran on the thread that died.

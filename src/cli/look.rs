@@ -95,7 +95,6 @@ pub fn look(
     let selection = select(plan, limit, &survey, &mut diagnostics)?;
     clock.lap("analyse");
 
-    let crashed = survey.crashed().and_then(|index| snapshot.gs.get(index)).map(|g| g.id);
     let mut capture = describe::capture(&image, &snapshot);
     if plan.timings {
         capture.timings_ns = clock.phases.iter().map(|(name, t)| (name.clone(), model::Ns(*t))).collect();
@@ -103,7 +102,7 @@ pub fn look(
     let threads = plan.capture.threads.then(|| threads::threads(&unwinder, &snapshot));
     diagnostics.merge(native.losses());
     let report = Report {
-        target: &describe::target(&*source, &image, crashed),
+        target: &describe::target(&*source, &image, Some(&survey)),
         capture: &capture,
         counts: &model::Counts::of(&survey, snapshot.dead),
         survey: &survey,

@@ -1,16 +1,16 @@
 //! Report: what the layers below know of a target and a capture, in the words of the contract.
 
-use super::model::{Capture, Crash, Hex, Ns, Target, Word};
+use super::model::{Capture, Cause, Crash, Hex, Ns, Target, Word, known_line};
 use super::units::rfc3339;
+use crate::analysis::survey::{Fault, Survey};
 use crate::image::{Globals, Image, Provenance};
-use crate::runtime::GoId;
 use crate::runtime::capture::Instant;
 use crate::runtime::snapshot::Snapshot;
-use crate::source::{Origin, Source};
+use crate::source::{Origin, Source, fault};
 use std::collections::BTreeMap;
 
-/// What was looked at. `crashed` is the goroutine that ran on the thread that died.
-pub fn target(source: &dyn Source, image: &Image, crashed: Option<GoId>) -> Target {
+/// What was looked at. Only a survey of the goroutines tells which of them crashed, and by what.
+pub fn target(source: &dyn Source, image: &Image, survey: Option<&Survey<'_>>) -> Target {
     let (kind, pid, core) = match source.origin() {
         Origin::Live { pid } => ("live", Some(*pid), None),
         Origin::Core { path, pid } => ("core", *pid, Some(path.to_string_lossy().into_owned())),
@@ -33,8 +33,22 @@ pub fn target(source: &dyn Source, image: &Image, crashed: Option<GoId>) -> Targ
             code: crash.code,
             fault_address: crash.fault.map(Hex),
             thread: crash.tid.0,
-            goroutine: crashed.map(|id| id.0),
+            goroutine: survey.and_then(|all| Some(all.row(all.crashed()?)?.g.id.0)),
+            cause: survey.and_then(Survey::fault).map(cause),
         }),
+    }
+}
+
+fn cause(Fault { raised, at }: Fault<'_>) -> Cause {
+    Cause {
+        signal: raised.signal,
+        signal_name: signal_name(raised.signal),
+        code: raised.code,
+        fault_address: fault(raised.signal, raised.code, raised.address).map(Hex),
+        pc: Hex(raised.pc),
+        function: at.function.to_string(),
+        file: at.file.as_deref().map(str::to_owned),
+        line: known_line(at.line),
     }
 }
 

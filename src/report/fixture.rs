@@ -31,6 +31,7 @@ pub fn crash() -> model::Crash {
         fault_address: Some(Hex(Addr::new(0x18))),
         thread: 7,
         goroutine: Some(18),
+        cause: None,
     }
 }
 

@@ -4,17 +4,20 @@
 
 use super::Report;
 use super::clean::is_unsafe;
-use super::model::{self, Goroutine};
+use super::model::{self, Frames, Goroutine};
 use super::threads::ThreadModel;
 use super::waits::{BlockedModel, SituationModel, edges};
+use crate::analysis::survey::Row;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::ser::{CompactFormatter, Formatter};
+use serde_json::value::RawValue;
+use std::cell::{Cell, OnceCell};
 use std::io::{self, Write};
 
 /// Writes the whole document.
 pub fn write(out: &mut dyn Write, report: &Report<'_>) -> io::Result<()> {
-    write_value(out, &Document(report))
+    write_value(out, &Document { report, frames: FrameTexts::new(report.survey.distinct_stacks().len()) })
 }
 
 /// Writes any value in the layout of this tool's documents.
@@ -24,17 +27,20 @@ pub fn write_value(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()
     out.write_all(b"\n")
 }
 
-struct Document<'a>(&'a Report<'a>);
+struct Document<'a> {
+    report: &'a Report<'a>,
+    frames: FrameTexts,
+}
 
 impl Serialize for Document<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let report = self.0;
+        let report = self.report;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("schema", model::SCHEMA)?;
         map.serialize_entry("target", report.target)?;
         map.serialize_entry("capture", report.capture)?;
         map.serialize_entry("counts", report.counts)?;
-        map.serialize_entry("goroutines", &Each(|| goroutines(report)))?;
+        map.serialize_entry("goroutines", &Each(|| goroutines(report, &self.frames)))?;
         if let Some(threads) = report.threads {
             map.serialize_entry("threads", &Each(|| threads.iter().map(ThreadModel::of)))?;
         }
@@ -50,12 +56,49 @@ impl Serialize for Document<'_> {
 }
 
 /// The selected goroutines, with what they wait for if that was asked.
-fn goroutines<'a>(report: &'a Report<'a>) -> impl Iterator<Item = Goroutine<'a>> {
+fn goroutines<'a>(report: &'a Report<'a>, frames: &'a FrameTexts) -> impl Iterator<Item = Goroutine<'a>> {
     report.selection.indices.iter().filter_map(move |index| {
         let row = report.survey.row(*index as usize)?;
         let blocked = report.why.and_then(|why| BlockedModel::of(*index, why, report.survey));
-        Some(Goroutine::of(row).blocked_on(blocked))
+        Some(Goroutine::of(row).written(frames.of(row)).blocked_on(blocked))
     })
+}
+
+/// Most bytes of frames that are kept as text.
+const KEPT: usize = 16 << 20;
+
+/// How deep in the document the frames of a goroutine are.
+const DEPTH_OF_FRAMES: u32 = 3;
+
+/// The frames of each stack as text, from when it is first written on. Most goroutines share their stack
+/// with many others, and frames are most of the document.
+struct FrameTexts {
+    of: Vec<OnceCell<Box<RawValue>>>,
+    left: Cell<usize>,
+}
+
+impl FrameTexts {
+    fn new(stacks: usize) -> FrameTexts {
+        FrameTexts { of: (0..stacks).map(|_| OnceCell::new()).collect(), left: Cell::new(KEPT) }
+    }
+
+    fn of(&self, row: Row<'_>) -> Option<&RawValue> {
+        let text = self.of.get(row.stack_number())?;
+        if text.get().is_none() && self.left.get() > 0 {
+            let made = FrameTexts::text(row)?;
+            self.left.set(self.left.get().saturating_sub(made.get().len()));
+            text.set(made).ok()?;
+        }
+        text.get().map(AsRef::as_ref)
+    }
+
+    fn text(row: Row<'_>) -> Option<Box<RawValue>> {
+        let mut text = Vec::new();
+        let inside = Lines { depth: DEPTH_OF_FRAMES };
+        let mut serializer = serde_json::Serializer::with_formatter(&mut text, inside);
+        Frames::Of(row).serialize(&mut serializer).ok()?;
+        RawValue::from_string(String::from_utf8(text).ok()?).ok()
+    }
 }
 
 /// Who waits for whom.

@@ -11,6 +11,7 @@ use crate::image::Provenance;
 use crate::runtime::{Consistency, G, Status};
 use crate::unwind::{Frame, FrameKind, StackEnd, Trust};
 use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -95,6 +96,34 @@ pub struct Crash {
     /// The goroutine that ran on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub goroutine: Option<u64>,
+    /// The signal that the runtime made a panic of, which ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+}
+
+/// A signal that the processor raised in Go code.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cause {
+    /// The signal's number.
+    pub signal: i32,
+    /// Its name, e.g. `SIGSEGV`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal_name: Option<&'static str>,
+    /// `si_code`.
+    pub code: i32,
+    /// The address whose access failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault_address: Option<Hex>,
+    /// Where it was raised.
+    pub pc: Hex,
+    /// The function that it was raised in.
+    pub function: String,
+    /// The source file of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The line of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
 }
 
 /// How the target was looked at.
@@ -247,12 +276,18 @@ impl<'a> Goroutine<'a> {
                 goroutine: row.g.parent.map(|id| id.0),
             }),
             start: row.start.map(|function| Start { function }),
-            frames: Frames(row),
+            frames: Frames::Of(row),
             gaps: row.gaps().map(|(after, why)| GapModel::of(after, why)).collect(),
             stack_end,
             stack_end_at: stack_end_at.map(Hex),
             blocked_on: None,
         }
+    }
+
+    /// The same with its frames as they were written before, if they were.
+    pub fn written(self, frames: Option<&'a RawValue>) -> Goroutine<'a> {
+        let frames = frames.map_or(self.frames, Frames::Written);
+        Goroutine { frames, ..self }
     }
 
     /// The same with what it waits for.
@@ -277,11 +312,20 @@ struct Start<'a> {
     function: &'a str,
 }
 
-struct Frames<'a>(Row<'a>);
+/// The frames of a goroutine.
+pub enum Frames<'a> {
+    /// As they are known.
+    Of(Row<'a>),
+    /// As they were written before.
+    Written(&'a RawValue),
+}
 
 impl Serialize for Frames<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.frames().map(FrameModel::of))
+        match self {
+            Frames::Of(row) => serializer.collect_seq(row.frames().map(FrameModel::of)),
+            Frames::Written(text) => text.serialize(serializer),
+        }
     }
 }
 
@@ -322,7 +366,7 @@ impl<'a> FrameModel<'a> {
     }
 }
 
-fn known_line(line: u32) -> Option<u32> {
+pub(super) fn known_line(line: u32) -> Option<u32> {
     Some(line).filter(|line| *line != 0)
 }
 

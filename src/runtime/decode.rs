@@ -1,7 +1,7 @@
 //! Runtime: from bytes to [`G`], [`M`] and [`P`]. Asks the layout for members, never a release.
 
 use super::capture::key::SCAN_BIT;
-use super::{Consistency, G, GoBuf, GoId, M, P, Status};
+use super::{Consistency, G, GoBuf, GoId, M, P, Raised, Status};
 use crate::addr::{Addr, Nanotime, Tid};
 use crate::image::Image;
 use crate::image::layout::field::StructView;
@@ -61,6 +61,7 @@ pub fn g(view: StructView<'_>, layout: &schema::G, rules: &Rules) -> ReadResult<
         labels: view.get(layout.labels)?,
         deferred: view.get(layout.deferred)?,
         panic: view.get(layout.panic)?,
+        raised: raised(view, layout)?,
         bubble: opt(layout.bubble)?,
         timer: view.get(layout.timer)?,
         sleep_when: view.get_opt(layout.sleep_when)?.and_then(set),
@@ -68,6 +69,21 @@ pub fn g(view: StructView<'_>, layout: &schema::G, rules: &Rules) -> ReadResult<
         system: false,
         consistency: Consistency::Exact,
     })
+}
+
+fn raised(view: StructView<'_>, layout: &schema::G) -> ReadResult<Option<Box<Raised>>> {
+    // Numbers of signals end at 64 and si_code is an int, also where the runtime's word is wider.
+    let signal = i32::try_from(view.get(layout.sig)?).unwrap_or_default();
+    if signal == 0 {
+        return Ok(None);
+    }
+    let raised = Raised {
+        signal,
+        code: view.get(layout.sigcode0)? as i32,
+        address: view.get(layout.sigcode1)?,
+        pc: view.get(layout.sigpc)?,
+    };
+    Ok(Some(Box::new(raised)))
 }
 
 /// Fills in what needs more than the g itself: whether it is one of the runtime's own, and how long it

@@ -113,6 +113,8 @@ pub struct G {
     pub deferred: Addr,
     /// `g._panic`.
     pub panic: Addr,
+    /// The last signal that the runtime made a panic of, if there was any.
+    pub raised: Option<Box<Raised>>,
     /// `g.bubble` (`syncGroup` in 1.24): null unless in a synctest bubble.
     pub bubble: Addr,
     /// `g.timer`.
@@ -125,6 +127,20 @@ pub struct G {
     pub system: bool,
     /// How far the rest can be trusted.
     pub consistency: Consistency,
+}
+
+/// A signal that the processor raised in Go code, and the runtime made a panic of (`sigpanic`). It stays
+/// when the panic is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Raised {
+    /// `g.sig`: its number.
+    pub signal: i32,
+    /// `g.sigcode0`: `si_code`.
+    pub code: i32,
+    /// `g.sigcode1`: `si_addr`.
+    pub address: Addr,
+    /// `g.sigpc`: where it was raised.
+    pub pc: Addr,
 }
 
 /// `runtime.gobuf`.

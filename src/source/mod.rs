@@ -155,6 +155,15 @@ pub struct Crash {
     pub tid: Tid,
 }
 
+/// The address whose access failed: what `si_addr` says of a signal that the processor raised.
+pub fn fault(signal: i32, code: i32, address: Addr) -> Option<Addr> {
+    /// SIGILL, SIGBUS, SIGFPE, SIGSEGV.
+    const FAULTS: [i32; 4] = [4, 7, 8, 11];
+    /// `SI_KERNEL`: raised by the kernel itself, without an address.
+    const BY_KERNEL: i32 = 0x80;
+    (FAULTS.contains(&signal) && code > 0 && code != BY_KERNEL).then_some(address)
+}
+
 /// The auxiliary vector: pairs of key and value that the kernel gave the program.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Auxv(pub Vec<(u64, u64)>);

@@ -101,6 +101,10 @@ structs! {
             deferred: Addr = "_defer";
             panic: Addr = "_panic";
             m: Addr = "m";
+            sig: u32 = "sig";
+            sigcode0: u64 = "sigcode0";
+            sigcode1: Addr = "sigcode1";
+            sigpc: Addr = "sigpc";
             sched_sp: Addr = "sched.sp";
             sched_pc: Addr = "sched.pc";
             sched_ctxt: Addr = "sched.ctxt";

@@ -514,7 +514,7 @@ mod tests {
     fn a_goroutine_takes_as_much_memory_as_is_stated() {
         assert_eq!(size_of::<Option<Key>>(), 72);
         assert_eq!(size_of::<Option<Place>>(), 24);
-        assert_eq!(size_of::<crate::runtime::G>(), 264);
+        assert_eq!(size_of::<crate::runtime::G>(), 272);
     }
 
     #[test]

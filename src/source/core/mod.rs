@@ -13,7 +13,7 @@ mod raw;
 mod segments;
 
 use super::mmap::FileMap;
-use super::{Auxv, Crash, Mapping, Origin, Source, Stopped, Thread, Tracer};
+use super::{Auxv, Crash, Mapping, Origin, Source, Stopped, Thread, Tracer, fault};
 use crate::addr::{Addr, Nanotime, Pid};
 use crate::arch::Arch;
 use crate::diag::Diagnostics;
@@ -168,10 +168,6 @@ fn executable(mappings: &[Mapping], notes: &Notes) -> Option<PathBuf> {
 
 /// Signals that make a process dump core (`SIG_KERNEL_COREDUMP_MASK` of Linux).
 const DEADLY: [i32; 10] = [3, 4, 5, 6, 7, 8, 11, 24, 25, 31];
-/// Signals that the processor raises, with the address of the fault.
-const FAULTS: [i32; 4] = [4, 7, 8, 11];
-/// `SI_KERNEL`: raised by the kernel itself, without an address.
-const BY_KERNEL: i32 = 0x80;
 
 /// What killed the process. Writers put the thread that died first, and gdb, when nothing died, the
 /// thread that it stopped: signals that don't kill are no crash.
@@ -183,12 +179,10 @@ fn crash(notes: &Notes) -> Option<Crash> {
         .find(|s| deadly(s) && s.detail.is_some())
         .or_else(|| of_first().find(deadly))
         .or_else(|| notes.signals.iter().find(|s| deadly(s) && s.detail.is_some()))?;
-    let by_processor =
-        |(code, _): &(i32, u64)| FAULTS.contains(&signal.number) && *code > 0 && *code != BY_KERNEL;
     Some(Crash {
         signal: signal.number,
         code: signal.detail.map(|(code, _)| code),
-        fault: signal.detail.filter(by_processor).map(|(_, at)| Addr::new(at)),
+        fault: signal.detail.and_then(|(code, at)| fault(signal.number, code, Addr::new(at))),
         tid: signal.tid,
     })
 }
