@@ -4,7 +4,7 @@ use crate::Outcome;
 use crate::target::{RELEASE, Target, number};
 use nix::sys::resource::{UsageWho, getrusage};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -49,12 +49,15 @@ pub fn all(release: &Path, dir: &Path) -> Outcome<Vec<Tool>> {
     let of = |args: &[&str]| Way::Program(allgs.clone(), args.iter().map(|a| (*a).to_owned()).collect());
     let own = |name, args: &[&str]| Tool { name, way: of(args), most: usize::MAX, runs_of_many: usize::MAX };
     let floor = Way::Program(release.join("examples/floor"), Vec::new());
+    // What the ticker sees of the machine alone.
+    let nobody = Way::Debugger("sh".into(), vec!["-c".to_owned(), "sleep 0.5".to_owned()], Vec::new());
     let mut tools = vec![
         Tool { name: "floor", way: floor, most: usize::MAX, runs_of_many: usize::MAX },
+        Tool { name: "nobody, for half a second", way: nobody, most: usize::MAX, runs_of_many: usize::MAX },
         own("allgs list", &["list", "-q"]),
         own("allgs list, JSON", &["list", "-q", "--format", "json"]),
         own("allgs dump, JSON", &["dump", "-q", "--format", "json"]),
-        Tool { name: "runtime, debug=2", way: Way::Runtime, most: 1_000_000, runs_of_many: 3 },
+        Tool { name: "runtime, debug=2", way: Way::Runtime, most: usize::MAX, runs_of_many: 1 },
     ];
     tools.extend(delve(dir)?);
     tools.extend(gdb());
@@ -88,7 +91,7 @@ fn gdb() -> Option<Tool> {
     let source = format!("source {}", script.display());
     let after = ["-batch", "-nx", "-ex", &source, "-ex", "info goroutines"].map(str::to_owned);
     let way = Way::Debugger("gdb".into(), vec!["-p".to_owned()], after.to_vec());
-    Some(Tool { name: "gdb, info goroutines", way, most: 10_000, runs_of_many: 1 })
+    Some(Tool { name: "gdb, info goroutines", way, most: 100_000, runs_of_many: 1 })
 }
 
 impl Tool {
@@ -115,7 +118,12 @@ impl Tool {
 pub fn run(program: &Path, args: &[String]) -> Outcome<Figures> {
     let out = tempfile::NamedTempFile::new()?;
     let own = std::env::current_exe()?;
-    let run = Command::new(own).arg("one").arg(out.path()).arg(program).args(args).output()?;
+    let mut command = Command::new(own);
+    command.arg("one").arg(out.path()).arg(program).args(args);
+    let mut run = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    // Delve asks at its end whether it shall kill the target. Others do not read.
+    let _ = run.stdin.take().map(|mut stdin| stdin.write_all(b"n\n"));
+    let run = run.wait_with_output()?;
     let text = String::from_utf8(run.stdout)?;
     let words: Vec<&str> = text.split_whitespace().collect();
     if words.last() != Some(&"true") {
@@ -135,7 +143,7 @@ pub fn one(args: &[String]) -> Outcome<()> {
     let [out, command @ ..] = args else { return Err("one OUT CMD...".into()) };
     let begin = Instant::now();
     let mut child = Command::new("timeout");
-    let status = child.arg(LIMIT).args(command).stdin(Stdio::null()).stdout(File::create(out)?).status()?;
+    let status = child.arg(LIMIT).args(command).stdout(File::create(out)?).status()?;
     let wall = begin.elapsed();
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let (user, system) = (usage.user_time(), usage.system_time());
