@@ -5,7 +5,8 @@
 #   setup.sh toolchains [RELEASE...]       fetch the Go releases of releases.txt, or those given
 #   setup.sh debian                        install compilers, gdb and qemu-user (Debian packages)
 #   setup.sh delve                         build Delve; print its path
-#   setup.sh fuzz                          build cargo-fuzz
+#   setup.sh fuzz                          install what fuzz targets are built with (Debian packages)
+#   setup.sh cargo-fuzz                    build cargo-fuzz
 #   setup.sh deny                          build cargo-deny
 #   setup.sh programs                      fetch real programs: Debian packages, npm, PyPI
 #   setup.sh arm64-kernel                  install what testprogs/arm64-kernel.sh needs
@@ -24,7 +25,7 @@ delve=1.27.2
 cargo_fuzz=0.13.2
 cargo_deny=0.20.2
 kinds='default s w pie pie-s cgo cgo-s cgo-pie race noopt v3 arm64 arm64-s arm64-pie arm64-cgo'
-kinds+=' c-shared c-archive plugin musl cover experiment vendor unknown'
+kinds+=' cgo-static musl musl-dynamic c-shared c-archive plugin linkshared cover experiment vendor unknown'
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() {
@@ -192,15 +193,15 @@ cargo_tool() {
     return
   fi
   say "building $name $version"
-  cargo install --quiet --locked --root "$cache/rust" --target-dir "$cache/rust/target" "$name@$version" >&2 ||
+  # What these tools do takes seconds, their optimization minutes.
+  cargo install --quiet --locked --debug --root "$cache/rust" --target-dir "$cache/rust/target" "$name@$version" >&2 ||
     die "cannot build $name $version"
   rm -rf "$cache/rust/target"
 }
 
-cmd_fuzz() {
-  cargo_tool cargo-fuzz "$cargo_fuzz"
-  install_packages gcc libc6-dev g++ binutils
-}
+cmd_fuzz() { install_packages gcc libc6-dev g++ binutils; }
+
+cmd_cargo-fuzz() { cargo_tool cargo-fuzz "$cargo_fuzz"; }
 
 cmd_deny() { cargo_tool cargo-deny "$cargo_deny"; }
 
@@ -227,8 +228,8 @@ kind_options() {
   flags=()
   case $1 in
     *-cgo | cgo | cgo-*) settings+=(CGO_ENABLED=1) ;;
-    race | c-shared | c-archive | plugin) settings+=(CGO_ENABLED=1) ;;
-    musl) settings+=(CGO_ENABLED=1 CC=musl-gcc) ;;
+    race | c-shared | c-archive | plugin | linkshared) settings+=(CGO_ENABLED=1) ;;
+    musl | musl-dynamic) settings+=(CGO_ENABLED=1 CC=musl-gcc) ;;
     experiment) settings+=(GOEXPERIMENT=nogreenteagc) ;; # since 1.25
   esac
   case $1 in
@@ -247,7 +248,10 @@ kind_options() {
     noopt) flags=('-gcflags=all=-N -l') ;;
     v3) settings+=(GOAMD64=v3) ;;
     c-shared | c-archive | plugin) flags=(-buildmode="$1") ;;
+    cgo-static) flags=(-tags=netgo,osusergo '-ldflags=-linkmode=external -extldflags=-static') ;;
     musl) flags=('-ldflags=-linkmode=external -extldflags=-static') ;;
+    musl-dynamic) flags=('-ldflags=-linkmode=external') ;;
+    linkshared) flags=(-linkshared) ;;
     cover) flags=(-cover) ;; # since 1.20
     experiment) ;;
     # Stripped, so that built-in tables must do: a vendor's text, and a release that nobody knows.
@@ -262,16 +266,47 @@ is_fresh() {
   [[ -x $1 ]] && [[ -z $(find "$here/$2" "$here/internal" "$here/go.mod" "$here/setup.sh" -newer "$1" -print -quit) ]]
 }
 
+# Runs a Go command of $release that may write to its GOROOT. Shared libraries of Go packages are made there
+# and without modules only.
+shared_go() {
+  local root=$cache/shared/$release
+  env "${settings[@]}" GO111MODULE=off GOTOOLCHAIN=local GOFLAGS= GOWORK=off GOCACHE="$cache/go-build" \
+    GOROOT="$root/goroot" GOPATH="$root/path" "$root/goroot/bin/go" "$@" >&2
+}
+
+# Makes the shared library of the runtime.
+share_runtime() {
+  local root=$cache/shared/$release from
+  [[ ! -e $root/done ]] || return 0
+  from=$(GOTOOLCHAIN=go$release "$go" env GOROOT) &&
+    rm -rf "$root" && mkdir -p "$root/goroot" "$root/path/src/example.com" &&
+    cp -r "$from/bin" "$from/pkg" "$from/src" "$from/VERSION" "$root/goroot" &&
+    { [[ ! -e $from/go.env ]] || cp "$from/go.env" "$root/goroot"; } &&
+    chmod -R u+w "$root/goroot" &&
+    shared_go install -buildmode=shared runtime runtime/cgo sync/atomic &&
+    touch "$root/done"
+}
+
+# Builds $prog into $out.new, linked with the shared library of the runtime.
+compile_shared() {
+  local at=$cache/shared/$release/path/src/example.com/testprogs
+  share_runtime &&
+    rm -rf "$at" && mkdir -p "$at" && cp -r "$here/internal" "$here/$prog" "$at" &&
+    cd "$at/$prog" && shared_go build "${flags[@]}" -o "$out.new" .
+}
+
+compile_module() {
+  cd "$here" && env "${settings[@]}" GOTOOLCHAIN="go$release" GOFLAGS='-mod=mod -buildvcs=false' \
+    GO111MODULE=on GOWORK=off GOCACHE="$cache/go-build" \
+    "$go" build "${flags[@]}" -o "$out.new" "./$prog" >&2
+}
+
 # Builds $prog into $out. Errors are checked one by one: no errexit inside `||`.
 compile() {
   say "building $prog for go$release, kind $kind"
   # A build that began before an edit must not look newer than it.
   touch "$out.start" &&
-    (
-      cd "$here" && env "${settings[@]}" GOTOOLCHAIN="go$release" GOFLAGS='-mod=mod -buildvcs=false' \
-        GO111MODULE=on GOWORK=off GOCACHE="$cache/go-build" \
-        "$go" build "${flags[@]}" -o "$out.new" "./$prog" >&2
-    ) &&
+    (if [[ $kind == linkshared ]]; then compile_shared; else compile_module; fi) &&
     chmod +x "$out.new" && # an archive is not
     touch -r "$out.start" "$out.new" &&
     mv "$out.new" "$out" &&
@@ -311,7 +346,7 @@ cmd_run() {
 }
 
 case ${1:-help} in
-  go | toolchains | debian | delve | programs | fuzz | deny | arm64-kernel | build | run) "cmd_$1" "${@:2}" ;;
+  go | toolchains | debian | delve | programs | fuzz | cargo-fuzz | deny | arm64-kernel | build | run) "cmd_$1" "${@:2}" ;;
   kinds) printf '%s\n' $kinds ;;
   help | -h | --help) sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" ;;
   *) die "unknown command '$1', see setup.sh help" ;;

@@ -154,7 +154,7 @@ fn a_c_program_loaded_the_runtime() {
 
 #[test]
 fn a_python_program_loaded_the_runtime() {
-    for release in some(&["1.27.4"], 0) {
+    for release in some(&["1.18.10", "1.27.4"], 0) {
         let dir = folder();
         let mut command = Command::new("python3");
         command.arg(repo().join("testprogs/hosts/host.py")).arg(dir.path());
@@ -167,7 +167,7 @@ fn a_python_program_loaded_the_runtime() {
 #[test]
 fn a_c_program_is_linked_with_the_runtime() {
     let dir = folder();
-    for release in some(&["1.27.4"], 0) {
+    for release in some(&["1.18.10", "1.27.4"], 0) {
         let host = dir.path().join(format!("linked-{release}"));
         let library = build(&release, "c-archive", "library");
         c_host(&host, &["-DLINKED"], Some(&library));
@@ -183,7 +183,7 @@ fn a_c_program_is_linked_with_the_runtime() {
 
 #[test]
 fn a_plugin_is_loaded() {
-    for release in some(&["1.27.4"], 0) {
+    for release in some(&["1.21.13", "1.27.4"], 0) {
         let plugin = build(&release, "plugin", "plugged");
         let host = build(&release, "cgo", "plughost");
         let target = Target::start(&host, &[&plugin.to_string_lossy()], &[]);
@@ -193,18 +193,38 @@ fn a_plugin_is_loaded() {
     }
 }
 
-/// C code of another C library, linked statically.
+/// C code of another C library, and code of a C library within the program.
 #[test]
-fn the_c_library_is_musl_and_static() {
-    for release in some(&["1.27.4"], 0) {
-        let target = Target::start(&build(&release, "musl", "zoo"), &[], &[]);
-        judge(&format!("{release} musl"), &target);
+fn the_c_library_is_musl_or_static() {
+    for kind in ["cgo-static", "musl", "musl-dynamic"] {
+        for release in some(&["1.21.13", "1.27.4"], 0) {
+            let target = Target::start(&build(&release, kind, "zoo"), &[], &[]);
+            judge(&format!("{release} {kind}"), &target);
+        }
+    }
+}
+
+#[test]
+fn the_runtime_is_a_shared_library_of_go_programs() {
+    for release in some(&["1.21.13", "1.27.4"], 0) {
+        let whole = build(&release, "linkshared", "zoo");
+        let target = Target::start(&whole, &[], &[]);
+        judge(&format!("{release} -linkshared"), &target);
+        let known = info(&target);
+        assert_eq!(known["code"].as_array().map(Vec::len), Some(2), "two modules: {known:#}");
+        assert_eq!(known["target"]["go_version"], format!("go{release}"));
+        drop(target);
+        let dir = folder();
+        let stripped = dir.path().join("stripped");
+        strip(&whole, &stripped);
+        let target = Target::start(&stripped, &[], &[]);
+        judge(&format!("{release} -linkshared, stripped"), &target);
     }
 }
 
 #[test]
 fn the_program_measures_its_coverage() {
-    for release in some(&["1.26.11"], 20) {
+    for release in some(&["1.20.14", "1.26.11"], 20) {
         let out = folder();
         let env = [("GOCOVERDIR", &*out.path().to_string_lossy())];
         let target = Target::start(&build(&release, "cover", "zoo"), &[], &env);
@@ -222,7 +242,7 @@ fn said(name: &str, target: &Target) -> String {
 
 #[test]
 fn an_experiment_has_its_own_layouts_or_says_that_they_are_borrowed() {
-    for release in some(&["1.26.11"], 25) {
+    for release in some(&["1.25.14", "1.26.11"], 25) {
         let whole = build(&release, "experiment", "zoo");
         let target = Target::start(&whole, &[], &[]);
         let text = said(&format!("{release} experiment"), &target);
@@ -240,7 +260,7 @@ fn an_experiment_has_its_own_layouts_or_says_that_they_are_borrowed() {
 
 #[test]
 fn a_vendors_version_is_tried_with_the_layouts_of_its_release() {
-    for release in some(&["1.24.13"], 0) {
+    for release in some(&["1.21.13", "1.24.13"], 0) {
         let target = Target::start(&build(&release, "vendor", "zoo"), &[], &[]);
         let text = said(&format!("{release} vendor"), &target);
         assert!(text.contains("nearest release"), "{text}");
