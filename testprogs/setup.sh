@@ -230,7 +230,10 @@ kind_options() {
     *-cgo | cgo | cgo-*) settings+=(CGO_ENABLED=1) ;;
     race | c-shared | c-archive | plugin | linkshared) settings+=(CGO_ENABLED=1) ;;
     musl | musl-dynamic) settings+=(CGO_ENABLED=1 CC=musl-gcc) ;;
-    experiment) settings+=(GOEXPERIMENT=nogreenteagc) ;; # since 1.25
+    experiment)
+      # Since 1.25; from 1.26 on without being asked.
+      if [[ $release == 1.25.* ]]; then settings+=(GOEXPERIMENT=greenteagc); else settings+=(GOEXPERIMENT=nogreenteagc); fi
+      ;;
   esac
   case $1 in
     arm64 | arm64-*) settings+=(GOARCH=arm64 CC=aarch64-linux-gnu-gcc) ;;
@@ -274,8 +277,9 @@ shared_go() {
     GOROOT="$root/goroot" GOPATH="$root/path" "$root/goroot/bin/go" "$@" >&2
 }
 
-# Makes the shared library of the runtime.
-share_runtime() {
+# Makes the shared library of the standard packages. All of them: a program that has only the runtime from a
+# library dies in its first garbage collections, in every release that was tried.
+share_std() {
   local root=$cache/shared/$release from
   [[ ! -e $root/done ]] || return 0
   from=$(GOTOOLCHAIN=go$release "$go" env GOROOT) &&
@@ -283,14 +287,14 @@ share_runtime() {
     cp -r "$from/bin" "$from/pkg" "$from/src" "$from/VERSION" "$root/goroot" &&
     { [[ ! -e $from/go.env ]] || cp "$from/go.env" "$root/goroot"; } &&
     chmod -R u+w "$root/goroot" &&
-    shared_go install -buildmode=shared runtime runtime/cgo sync/atomic &&
+    shared_go install -buildmode=shared std &&
     touch "$root/done"
 }
 
-# Builds $prog into $out.new, linked with the shared library of the runtime.
+# Builds $prog into $out.new, linked with the shared library of the standard packages.
 compile_shared() {
   local at=$cache/shared/$release/path/src/example.com/testprogs
-  share_runtime &&
+  share_std &&
     rm -rf "$at" && mkdir -p "$at" && cp -r "$here/internal" "$here/$prog" "$at" &&
     cd "$at/$prog" && shared_go build "${flags[@]}" -o "$out.new" .
 }

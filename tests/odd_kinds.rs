@@ -204,10 +204,14 @@ fn the_c_library_is_musl_or_static() {
     }
 }
 
+/// Releases whose `-linkshared` makes programs that run: that of 1.21 cannot parse an IP address, that of
+/// 1.27 dies in half of its runs in its own garbage collector.
+const SHARING: [&str; 2] = ["1.18.10", "1.24.13"];
+
 #[test]
 fn the_runtime_is_a_shared_library_of_go_programs() {
-    for release in some(&["1.21.13", "1.27.4"], 0) {
-        let whole = build(&release, "linkshared", "zoo");
+    for release in SHARING {
+        let whole = build(release, "linkshared", "zoo");
         let target = Target::start(&whole, &[], &[]);
         judge(&format!("{release} -linkshared"), &target);
         let known = info(&target);
@@ -247,7 +251,8 @@ fn an_experiment_has_its_own_layouts_or_says_that_they_are_borrowed() {
         let target = Target::start(&whole, &[], &[]);
         let text = said(&format!("{release} experiment"), &target);
         assert!(!text.contains("nearest release"), "{text}");
-        assert_eq!(info(&target)["target"]["go_version"], format!("go{release}-X:nogreenteagc"));
+        let experiment = if release.starts_with("1.25.") { " X:greenteagc" } else { "-X:nogreenteagc" };
+        assert_eq!(info(&target)["target"]["go_version"], format!("go{release}{experiment}"));
         drop(target);
         let dir = folder();
         let stripped = dir.path().join("stripped");

@@ -86,10 +86,20 @@ pub(super) fn open(source: &dyn Source, options: &OpenOptions) -> Result<Image> 
     let mut diagnostics = Diagnostics::default();
     let (mut file, identity) = go_file(source, options, &mut diagnostics)?;
     let missing = file.missing.take();
-    open_file(source, file, identity, diagnostics).map_err(|e| match missing {
-        Some(missing) => missing.because(e),
-        None => e,
-    })
+    open_file(source, file, identity.clone(), diagnostics.clone())
+        .or_else(|e| open_shared(source, &identity, &diagnostics).ok_or(e))
+        .map_err(|e| match missing {
+            Some(missing) => missing.because(e),
+            None => e,
+        })
+}
+
+/// Opens the image of a program whose runtime is in a library of Go packages (`-linkshared`): all of it but
+/// the program's own packages is there.
+fn open_shared(source: &dyn Source, identity: &Identity, diagnostics: &Diagnostics) -> Option<Image> {
+    candidates(source)
+        .filter(|file| has_function_table(&file.elf) || BuildInfo::of_file(&file.elf).is_some())
+        .find_map(|file| open_file(source, file, identity.clone(), diagnostics.clone()).ok())
 }
 
 /// Opens the image of a file that is Go.
@@ -170,6 +180,7 @@ fn file_arch(elf: &ElfFile, source: Arch) -> Result<Arch> {
 }
 
 /// What says which Go made a program.
+#[derive(Clone)]
 struct Identity {
     build: BuildInfo,
     go: GoVersion,
