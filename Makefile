@@ -1,11 +1,12 @@
 # The tests need Go releases, compilers and gdb: testprogs/setup.sh gets them.
 SETUP := testprogs/setup.sh
 
-.PHONY: help test fuzz deny product demo layouts bench bench-parts bench-core bench-why arm64-kernel
+.PHONY: help test fuzz fuzz-brief deny product demo layouts bench bench-parts bench-core bench-why arm64-kernel
 
 help:
 	@echo "make test   get what the tests need (Go releases, Debian packages), run all tests"
 	@echo "make fuzz   fuzz each target for FUZZ_SECONDS (1800), two at a time"
+	@echo "make fuzz-brief  fuzz each target for a minute without a sanitizer, as CI does"
 	@echo "make deny   check licences and sources of what allgs is made of"
 	@echo "make product  all tests on all releases and kinds of builds: hours on a cold cache"
 	@echo "make demo   build allgs, start a small stuck Go service, look into it"
@@ -32,6 +33,14 @@ fuzz:
 	fuzz/run.sh build
 	fuzz/run.sh seeds
 	fuzz/run.sh run $(FUZZ_SECONDS)
+
+fuzz-brief: export ALLGS_FUZZ_SANITIZER = none
+fuzz-brief:
+	$(SETUP) go
+	$(SETUP) debian
+	fuzz/run.sh build
+	fuzz/run.sh seeds
+	fuzz/run.sh run 60
 
 deny:
 	$(SETUP) deny

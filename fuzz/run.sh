@@ -7,6 +7,9 @@
 #   run.sh again TARGET FILE          run one input again
 #   run.sh targets                    list the targets
 #
+# Under AddressSanitizer, which cargo-fuzz builds; with ALLGS_FUZZ_SANITIZER=none without, which is built
+# soon and needs cargo alone.
+#
 # What is made goes to fuzz/base, fuzz/corpus and fuzz/artifacts; what a target prints to TARGET.log in
 # fuzz/logs (or $ALLGS_FUZZ_LOGS). Ends with 1 if a target found something: the input is in
 # fuzz/artifacts/TARGET. See docs/FUZZING.md.
@@ -16,7 +19,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 setup=$here/../testprogs/setup.sh
 cache=${ALLGS_CACHE:-$here/../.cache}
 logs=${ALLGS_FUZZ_LOGS:-$here/logs}
-target_dir=${ALLGS_FUZZ_TARGET_DIR:-$here/target}
+sanitizer=${ALLGS_FUZZ_SANITIZER:-address}
+target_dir=${ALLGS_FUZZ_TARGET_DIR:-$here/target}/$sanitizer
 release=1.27.4
 export ALLGS_FUZZ_BASE=$here/base
 # Inputs are small: threads would only cost.
@@ -30,12 +34,25 @@ die() {
 targets() { sed -n 's/^path = "fuzz_targets\/\(.*\)\.rs"/\1/p' "$here/Cargo.toml"; }
 
 # The sanitizer is not stable: RUSTC_BOOTSTRAP lets any toolchain have it.
-build() {
+build_address() {
   "$setup" fuzz
+  "$setup" cargo-fuzz
   (cd "$here/.." && RUSTC_BOOTSTRAP=1 "$setup" run cargo fuzz build --target-dir "$target_dir")
 }
 
-binary() { printf '%s/%s-unknown-linux-gnu/release/%s' "$target_dir" "$(uname -m)" "$1"; }
+# What libFuzzer needs to see of a program, and no more.
+build_none() {
+  local sees='-sanitizer-coverage-level=4 -sanitizer-coverage-inline-8bit-counters'
+  sees+=' -sanitizer-coverage-pc-table -sanitizer-coverage-trace-compares'
+  local flags='--cfg fuzzing -Cdebug-assertions -Cpasses=sancov-module' flag
+  "$setup" fuzz
+  for flag in $sees; do flags+=" -Cllvm-args=$flag"; done
+  (cd "$here" && RUSTFLAGS=$flags cargo build --locked --release --target "$(triple)" --target-dir "$target_dir")
+}
+
+triple() { printf '%s-unknown-linux-gnu' "$(uname -m)"; }
+
+binary() { printf '%s/%s/release/%s' "$target_dir" "$(triple)" "$1"; }
 
 # Runs a command in an empty folder until it dies and moves its core to $1.
 die_with_core() {
@@ -167,7 +184,7 @@ run() {
 
 case ${1:-} in
   seeds) make_seeds ;;
-  build) build ;;
+  build) "build_$sanitizer" ;;
   targets) targets ;;
   run) run "${@:2}" ;;
   again) RUST_BACKTRACE=1 "$(binary "$2")" "$3" ;;
