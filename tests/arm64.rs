@@ -58,6 +58,12 @@ fn said(name: &str, mode: &str, core: &Core, exe: &str) {
     let signal = if mode == "fault" { "SIGSEGV" } else { "SIGABRT" };
     assert_eq!(crash["signal_name"], signal, "{name}");
     assert_eq!(crash["fault_address"].is_string(), mode == "fault", "{name}: {crash}");
+    let cause = (&crash["cause"]["signal_name"], &crash["cause"]["function"]);
+    if mode == "nil" {
+        assert_eq!(cause, (&"SIGSEGV".into(), &"main.dieNil".into()), "{name}: {crash}");
+    } else {
+        assert_eq!(cause, (&Value::Null, &Value::Null), "{name}: {crash}");
+    }
     if mode != "quit" {
         assert_eq!(crash["goroutine"], 1, "{name}");
         assert_eq!(document["goroutines"][0]["crashed"], true, "{name}");
