@@ -10,6 +10,8 @@
 # Under AddressSanitizer, which cargo-fuzz builds; with ALLGS_FUZZ_SANITIZER=none without, which is built
 # soon and needs cargo alone.
 #
+# ALLGS_FUZZ_SEED=N makes the same inputs each time.
+#
 # What is made goes to fuzz/base, fuzz/corpus and fuzz/artifacts; what a target prints to TARGET.log in
 # fuzz/logs (or $ALLGS_FUZZ_LOGS). Ends with 1 if a target found something: the input is in
 # fuzz/artifacts/TARGET. See docs/FUZZING.md.
@@ -150,6 +152,7 @@ max_len() {
 fuzz_one() {
   local name=$1 seconds=$2
   timeout -s KILL $((seconds + 600)) "$(binary "$name")" -max_total_time="$seconds" -max_len="$(max_len "$name")" \
+    -seed="${ALLGS_FUZZ_SEED:-0}" \
     -timeout=60 -rss_limit_mb=2048 -malloc_limit_mb=1024 -dict="$here/words.dict" -print_final_stats=1 \
     -artifact_prefix="$here/artifacts/$name/" "$here/corpus/$name" >"$logs/$name.log" 2>&1
 }
