@@ -15,6 +15,8 @@ use support::{Target, allgs_ok, build, each, newest, repo, whole_product};
 struct Score {
     declared: usize,
     found: usize,
+    /// Names that were given as certain.
+    certain: usize,
     wrong: Vec<String>,
     missing: Vec<String>,
 }
@@ -23,12 +25,14 @@ impl Score {
     fn add(&mut self, other: Score) {
         self.declared += other.declared;
         self.found += other.found;
+        self.certain += other.certain;
         self.wrong.extend(other.wrong);
         self.missing.extend(other.missing);
     }
 
     fn print(&self, name: &str) {
-        println!("{name}: found {}, declared {}, wrong {}", self.found, self.declared, self.wrong.len());
+        let Score { found, declared, certain, .. } = self;
+        println!("{name}: found {found}, declared {declared}, wrong {}, certain {certain}", self.wrong.len());
         for line in self.wrong.iter().chain(&self.missing) {
             println!("  {line}");
         }
@@ -78,6 +82,13 @@ fn named(goroutine: &Value) -> BTreeSet<u64> {
     relied_on.filter_map(|w| w["goroutine"].as_u64()).collect()
 }
 
+/// Goroutines that are named as certain wakers, with the reasons.
+fn sure(goroutine: &Value) -> Vec<(u64, &str)> {
+    let wakers = goroutine["blocked_on"]["wakers"].as_array().map_or(&[][..], Vec::as_slice);
+    let certain = wakers.iter().filter(|w| w["trust"] == "certain");
+    certain.filter_map(|w| Some((w["goroutine"].as_u64()?, w["because"].as_str()?))).collect()
+}
+
 /// Whether time is named as a likely or certain waker.
 fn names_time(goroutine: &Value) -> bool {
     let wakers = goroutine["blocked_on"]["wakers"].as_array();
@@ -117,6 +128,7 @@ fn judge(line: &str, goroutines: &BTreeMap<u64, &Value>, dead: &BTreeSet<u64>) -
     }
     let declared: BTreeSet<u64> = list("wakers").iter().filter_map(|w| w.parse().ok()).collect();
     let named = named(goroutine);
+    score.certain = sure(goroutine).len();
     if !named.is_subset(&declared) {
         score.wrong.push(format!("{name}: {declared:?} may wake it, named: {}", blocked["wakers"]));
     }
@@ -250,7 +262,8 @@ fn builds() -> Vec<Build> {
 fn conclude(scores: Vec<Score>) {
     let mut sum = Score::default();
     scores.into_iter().for_each(|score| sum.add(score));
-    println!("all: found {}, declared {}, wrong {}", sum.found, sum.declared, sum.wrong.len());
+    let Score { found, declared, certain, .. } = sum;
+    println!("all: found {found}, declared {declared}, wrong {}, certain {certain}", sum.wrong.len());
     assert!(sum.wrong.is_empty(), "named wrongly: {:#?}", sum.wrong);
     assert!(sum.found * 10 >= sum.declared * 9, "found {} of {}", sum.found, sum.declared);
 }
@@ -312,6 +325,51 @@ fn code_of_arm64_is_read_ahead_too() {
     let scores: Vec<Score> = each(&builds, arm64).into_iter().flatten().collect();
     if !scores.is_empty() {
         conclude(scores);
+    }
+}
+
+/// Who waits, by the name that it has in its `TRUTH` line.
+fn by_name<'r>(target: &Target, report: &'r Value) -> BTreeMap<String, &'r Value> {
+    let goroutines = by_id(report);
+    let name = |line: &String| {
+        let fact = |key: &str| line.split(' ').find_map(|word| word.strip_prefix(key));
+        let id: u64 = fact("goroutine=")?.parse().ok()?;
+        Some((fact("name=")?.to_owned(), *goroutines.get(&id)?))
+    };
+    target.said.iter().filter(|line| line.starts_with("TRUTH ")).filter_map(name).collect()
+}
+
+#[test]
+fn who_took_a_lock_and_keeps_it_is_told_with_the_place() {
+    let cases = ["kept", "keptread", "handed", "recursiveread", "inversion", "self"];
+    for (release, kind) in [("1.18.10", "default"), ("1.27.4", "s")] {
+        let target = Target::start(&build(release, kind, "why"), &cases, &[]);
+        let report = report(&[&target.pid().to_string()]);
+        let waiters = by_name(&target, &report);
+        let wakers = |name: &str| waiters[name]["blocked_on"]["wakers"].as_array().expect(name).clone();
+        // Nobody will release it, but it is known who has it.
+        for (name, took) in [("kept.waiter", "locked it in"), ("keptread.writer", "locked it for reading in")]
+        {
+            let [waker] = &wakers(name)[..] else { panic!("{release} {name}: {:?}", wakers(name)) };
+            let because = waker["because"].as_str().expect("text");
+            assert_eq!(waker["trust"], "likely", "{release} {name}: {because}");
+            assert!(because.starts_with(took) && because.contains("(locks.go:"), "{release}: {because}");
+            assert!(because.ends_with(", and no code ahead unlocks it"), "{release}: {because}");
+        }
+        // What was called since could have released it, and has.
+        let bystander = wakers("handed.waiter");
+        assert!(bystander.iter().all(|w| w["trust"] == "possible"), "{release}: {bystander:?}");
+        let holder = |name: &str, start: &str| {
+            let certain = sure(waiters[name]);
+            let [(_, because)] = certain[..] else { panic!("{release} {name}: {:?}", wakers(name)) };
+            assert!(because.starts_with(start) && because.contains(", will "), "{release} {name}: {because}");
+        };
+        holder("recursiveread.writer", "locked it for reading in main.recursiveRead.func1 (locks.go:");
+        if release == "1.27.4" {
+            holder("inversion.left", "locked it in main.inversion.func2 (locks.go:");
+            holder("inversion.right", "locked it in main.inversion.func1 (locks.go:");
+            holder("self.me", "locked it in main.selfLock.func1 (locks.go:");
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Analysis: who could wake a goroutine, by what the code of all goroutines will still do
-//! ([`super::ahead`]).
+//! ([`super::ahead`]), and who holds a lock, by what it has done as well ([`holders`]).
+
+mod holders;
 
 use super::ahead::{self, Ahead, Event, Kind, Machine, Outlook, Taking, Watched};
 use super::blocked::{Blocked, Inputs, Object, ObjectKind, Operation, Want};
@@ -25,20 +27,25 @@ const COND_LOCKER: u64 = 8;
 /// An operation ahead: whose, what, how sure it is, and how it is told.
 struct Found {
     agent: Agent,
-    event: Event,
+    operation: ahead::Operation,
     trust: Trust,
+    /// Whether it comes whichever way the goroutine goes on.
+    always: bool,
     because: String,
 }
+
+/// What somebody waits for.
+type Key = (Addr, Kind);
 
 /// What the code ahead does, by object.
 #[derive(Default)]
 pub struct ByCode {
-    found: FxHashMap<(Addr, Kind), Vec<Found>>,
+    found: FxHashMap<Key, Vec<Found>>,
     /// Goroutines whose code was not followed, because many have the same stack.
     pub skipped: u64,
 }
 
-fn watched_as(object: &Object) -> Option<(Addr, Kind)> {
+fn watched_as(object: &Object) -> Option<Key> {
     Some(match object.kind {
         ObjectKind::Mutex => (object.address, Kind::Mutex),
         ObjectKind::Once => (object.address.offset(ONCE_MUTEX), Kind::Mutex),
@@ -62,7 +69,7 @@ impl ByCode {
         }
         let (followed, skipped) = chosen(inputs);
         let statics = inputs.image.memory(&inputs.snapshot.memory);
-        let machine = || Machine::new(inputs.image, &statics, &watched);
+        let machine = || ahead::machine(inputs.image, &statics, &watched);
         let (spent, left_out) = (AtomicU64::new(0), AtomicU64::new(skipped));
         let one = |machine: &mut Machine<'_>, index: &u32| {
             if spent.load(Ordering::Relaxed) > FOR_ALL {
@@ -73,14 +80,40 @@ impl ByCode {
             spent.fetch_add(cost.into(), Ordering::Relaxed);
             found
         };
-        let mut events: Vec<Found> =
+        let mut events: Vec<(Key, Found)> =
             followed.par_iter().with_max_len(16).map_init(machine, one).flatten_iter().collect();
         events.extend(of_timers(&mut machine(), inputs, blocked));
-        let mut found: FxHashMap<_, Vec<_>> = FxHashMap::default();
-        for one in events {
-            found.entry((one.event.object.at, one.event.object.kind)).or_default().push(one);
+        let mut found: FxHashMap<Key, Vec<Found>> = FxHashMap::default();
+        for (key, one) in events {
+            found.entry(key).or_default().push(one);
         }
-        ByCode { found, skipped: left_out.into_inner() }
+        let skipped = left_out.into_inner();
+        holders::tell(inputs, blocked, &followed, skipped == 0, &mut found);
+        ByCode { found, skipped }
+    }
+}
+
+/// A goroutine whose code is followed.
+struct Subject<'a> {
+    g: &'a G,
+    walk: Walk,
+    /// The lock that it is about to take.
+    taking: Option<Taking>,
+    /// Whether its frames tell what it has.
+    sure: bool,
+}
+
+impl Subject<'_> {
+    /// A goroutine of the snapshot, unless it has no code to follow.
+    fn of<'a>(inputs: &'a Inputs<'_>, blocked: &Blocked, index: u32) -> Option<Subject<'a>> {
+        let g = inputs.g(index as usize)?;
+        if matches!(g.status, Status::Dead | Status::Idle | Status::Copystack) || g.system {
+            return None;
+        }
+        let walk = inputs.unwinder.walk(g);
+        let taking = taking(&inputs.snapshot.memory, blocked, index);
+        let sure = is_told_by_frames(inputs, blocked, index, g, &walk, taking.is_some());
+        Some(Subject { g, walk, taking, sure })
     }
 }
 
@@ -112,23 +145,27 @@ fn follow(
     blocked: &Blocked,
     watched: &Watched,
     index: u32,
-) -> (Vec<Found>, u32) {
-    let Some(g) = inputs.g(index as usize) else { return Default::default() };
-    if matches!(g.status, Status::Dead | Status::Idle | Status::Copystack) || g.system {
+) -> (Vec<(Key, Found)>, u32) {
+    let Some(Subject { g, walk, taking, sure }) = Subject::of(inputs, blocked, index) else {
         return Default::default();
-    }
-    let memory = &inputs.snapshot.memory;
-    let walk = inputs.unwinder.walk(g);
-    let taking = taking(memory, blocked, index);
-    let sure = is_told_by_frames(inputs, blocked, index, g, &walk, taking.is_some());
-    let Outlook { all, spent } = ahead::ahead(machine, inputs.image, memory, g, &walk, taking, watched);
-    let found = |Ahead { event, firm }: Ahead| Found {
-        agent: Agent::Goroutine(index),
-        trust: if sure && firm { Trust::Likely } else { Trust::Possible },
-        because: because(inputs.image, memory, &event, firm),
-        event,
     };
+    let memory = &inputs.snapshot.memory;
+    let Outlook { all, spent } = ahead::ahead(machine, inputs.image, memory, g, &walk, taking, watched);
+    let found = |one: Ahead| found(inputs, Agent::Goroutine(index), sure, one);
     (all.into_iter().map(found).collect(), spent)
+}
+
+/// An operation ahead of `agent`, who has what he is to have by then if that is `sure`.
+fn found(inputs: &Inputs<'_>, agent: Agent, sure: bool, one: Ahead) -> (Key, Found) {
+    let Ahead { event, firm, always } = one;
+    let found = Found {
+        agent,
+        operation: event.operation,
+        trust: if sure && firm { Trust::Likely } else { Trust::Possible },
+        always,
+        because: because(inputs.image, &inputs.snapshot.memory, &event, firm),
+    };
+    ((event.object.at, event.object.kind), found)
 }
 
 /// Whether a goroutine's frames tell what it has: not when they are of another instant than the rest,
@@ -150,22 +187,17 @@ fn is_told_by_frames(
 const MOST_TIMERS: usize = 10_000;
 
 /// What the functions of pending timers will do (`time.AfterFunc`), each as a timer.
-fn of_timers(machine: &mut Machine<'_>, inputs: &Inputs<'_>, blocked: &Blocked) -> Vec<Found> {
+fn of_timers(machine: &mut Machine<'_>, inputs: &Inputs<'_>, blocked: &Blocked) -> Vec<(Key, Found)> {
     let calls: FxHashSet<Addr> =
         inputs.image.modules.functions_named("time.goFunc").iter().map(|f| f.entry()).collect();
     let memory = inputs.image.memory(inputs.source.memory());
     let set = blocked.timers.iter().filter(|timer| calls.contains(&timer.function));
-    let mut found = Vec::new();
+    let mut all = Vec::new();
     for timer in set.take(MOST_TIMERS) {
-        let all = ahead::of_timer(machine, &memory, timer.argument);
-        found.extend(all.into_iter().map(|Ahead { event, firm }| Found {
-            agent: Agent::Time,
-            trust: if firm { Trust::Likely } else { Trust::Possible },
-            because: because(inputs.image, &inputs.snapshot.memory, &event, firm),
-            event,
-        }));
+        let ahead = ahead::of_timer(machine, &memory, timer.argument);
+        all.extend(ahead.into_iter().map(|one| found(inputs, Agent::Time, true, one)));
     }
-    found
+    all
 }
 
 /// The lock that a goroutine is about to take, if it waits for one.
@@ -210,7 +242,8 @@ fn because(image: &Image, memory: &dyn Memory, event: &Event, firm: bool) -> Str
 fn place(image: &Image, memory: &dyn Memory, at: Addr) -> Option<String> {
     let func = image.modules.find(at)?;
     let statics = image.memory(memory);
-    let plumbing = |name: &str| ["sync.", "internal/", "runtime."].iter().any(|p| name.starts_with(p));
+    let plumbing =
+        |name: &str| ["sync.", "sync/atomic.", "internal/", "runtime."].iter().any(|p| name.starts_with(p));
     let frame = func.inline_at(&statics, at).find(|frame| !plumbing(frame.name))?;
     let short = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     let file = frame.file.map(short)?;
@@ -240,7 +273,7 @@ impl Waking for ByCode {
         let own = |found: &Found| matches!(found.agent, Agent::Goroutine(i) if object.waiters.contains(&i));
         events
             .iter()
-            .filter(|found| answers(want.operation, kind, found.event.operation))
+            .filter(|found| answers(want.operation, kind, found.operation))
             .filter(|found| lock || !(alone && own(found)))
             .map(|found| Waker { agent: found.agent, trust: found.trust, because: found.because.clone() })
             .collect()

@@ -15,6 +15,9 @@ func init() {
 	add("writers", writers)
 	add("heldread", heldRead)
 	add("leaked", leakedLock)
+	add("kept", keptLock)
+	add("keptread", keptRead)
+	add("handed", handedLock)
 	add("once", onceStuck)
 	add("onceself", onceSelf)
 	add("cond", condWithoutSignal)
@@ -203,6 +206,76 @@ func leakedLock(t *teller) {
 		mu.Lock()
 		mu.Unlock()
 	})
+}
+
+type counter struct {
+	lock sync.Mutex
+	sum  int
+}
+
+// keptLock: who locked it is there still, and will never unlock it.
+func keptLock(t *teller) {
+	c := &counter{}
+	held := make(chan bool)
+	t.start(func(say func(fact)) {
+		say(fact{name: "holder", waits: "channel", objects: on(never)})
+		c.lock.Lock()
+		close(held)
+		<-never
+		c.sum++
+	})
+	<-held
+	t.start(func(say func(fact)) {
+		say(fact{name: "waiter", waits: "mutex", objects: on(&c.lock), wakers: []string{"holder"}})
+		c.lock.Lock()
+		c.lock.Unlock()
+	})
+}
+
+type table struct {
+	lock sync.RWMutex
+	rows map[string]int
+}
+
+// keptRead: a reader that will never end its reading.
+func keptRead(t *teller) {
+	c := &table{}
+	held := make(chan bool)
+	t.start(func(say func(fact)) {
+		say(fact{name: "reader", waits: "channel", objects: on(never)})
+		c.lock.RLock()
+		close(held)
+		<-never
+		c.rows["a"]++
+	})
+	<-held
+	t.start(func(say func(fact)) {
+		say(fact{name: "writer", waits: "rwmutex", objects: on(&c.lock), wakers: []string{"reader"}})
+		c.lock.Lock()
+		c.lock.Unlock()
+	})
+}
+
+// handedLock: who locked it lets a function release it that only its caller knows, and somebody who has
+// ended locked it anew.
+func handedLock(t *teller) {
+	c := &counter{}
+	t.first(func(say func(fact), begun func()) {
+		c.release(c.lock.Unlock, func() {
+			begun()
+			hold(say, "bystander")
+		})
+	})
+	leak(&c.lock)
+	waiter(t, &c.lock)
+}
+
+//go:noinline
+func (c *counter) release(unlock, then func()) {
+	c.lock.Lock()
+	unlock()
+	then()
+	c.sum++
 }
 
 type lazy struct {

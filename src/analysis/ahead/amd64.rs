@@ -1,7 +1,7 @@
 //! Analysis, ahead: one x86-64 instruction. What is not modelled makes its results unknown, never
 //! wrong; which registers and memory it writes is asked of the decoder.
 
-use super::code::Leads;
+use super::code::{After, Leads};
 use super::flow::{Flow, Swap, Touch};
 use super::value::{Flags, State, Value, View, truncate};
 use iced_x86::{
@@ -167,6 +167,17 @@ pub fn leads(ins: &Instruction) -> Leads {
     }
 }
 
+/// What may be run after an instruction.
+pub fn after(ins: &Instruction) -> After {
+    match ins.flow_control() {
+        FlowControl::Next | FlowControl::Call | FlowControl::IndirectCall => After::Next,
+        FlowControl::UnconditionalBranch => After::Only(ins.near_branch_target()),
+        FlowControl::ConditionalBranch => After::Also(ins.near_branch_target()),
+        FlowControl::IndirectBranch => After::Any,
+        _ => After::Nothing,
+    }
+}
+
 fn indirect(ins: &Instruction, state: &State, view: &View<'_>) -> Flow {
     if let Some(target) = read(ins, 0, state, view).bits {
         return Flow::Jump(target);
@@ -176,7 +187,7 @@ fn indirect(ins: &Instruction, state: &State, view: &View<'_>) -> Flow {
         Some(base) if ins.op_kind(0) == OpKind::Memory => {
             Flow::Table(base.wrapping_add(ins.memory_displacement64()))
         }
-        _ => Flow::Stop,
+        _ => Flow::Lost,
     }
 }
 
@@ -337,8 +348,9 @@ fn arithmetic(ins: &Instruction, state: &mut State, view: &View<'_>, touch: &mut
     };
     if ins.has_lock_prefix()
         && ins.mnemonic() == Mnemonic::Add
-        && let (Some(at), Some(step)) = (address(ins, state).bits, b.bits)
+        && let Some(step) = b.bits
     {
+        let at = address(ins, state).bits;
         touch.add(at, sign_extend(truncate(step, size), size) as i64, ins.ip(), state);
     }
     write(ins, 0, value, state);
@@ -352,10 +364,11 @@ fn arithmetic(ins: &Instruction, state: &mut State, view: &View<'_>, touch: &mut
 fn xadd(ins: &Instruction, state: &mut State, view: &View<'_>, touch: &mut dyn Touch) {
     let size = width(ins, 0);
     let step = read(ins, 1, state, view);
-    if let Some(at) = address(ins, state).bits {
-        if let Some(bits) = step.bits {
-            touch.add(at, sign_extend(truncate(bits, size), size) as i64, ins.ip(), state);
-        }
+    let at = address(ins, state).bits;
+    if let Some(bits) = step.bits {
+        touch.add(at, sign_extend(truncate(bits, size), size) as i64, ins.ip(), state);
+    }
+    if let Some(at) = at {
         state.store(at, size, Value::UNKNOWN);
     }
     set(state, ins.op_register(1), Value::UNKNOWN);

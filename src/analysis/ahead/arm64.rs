@@ -3,7 +3,7 @@
 
 mod memory;
 
-use super::code::Leads;
+use super::code::{After, Leads};
 use super::flow::{Flow, Swap, Touch};
 use super::value::{Flags, State, Value, View};
 
@@ -113,6 +113,25 @@ pub fn leads(word: u32, pc: u64) -> Leads {
         || word.is(0x3f00_0000, 0x0800_0000) && !word.is(0x3fe0_0000, 0x08c0_0000)
         || word.is(0x3b20_0c00, 0x3820_0000);
     if open { Leads::Anywhere } else { Leads::Nowhere }
+}
+
+/// What may be run after an instruction.
+pub fn after(word: u32, pc: u64) -> After {
+    let word = Word(word);
+    let target = |low, len| pc.wrapping_add(word.signed(low, len, 4));
+    if word.is(0xfc00_0000, 0x1400_0000) {
+        After::Only(target(0, 26))
+    } else if word.is(0xff00_0010, 0x5400_0000) || word.is(0x7e00_0000, 0x3400_0000) {
+        After::Also(target(5, 19))
+    } else if word.is(0x7e00_0000, 0x3600_0000) {
+        After::Also(target(5, 14))
+    } else if word.is(0xffff_fc1f, 0xd61f_0000) {
+        After::Any
+    } else if word.is(0xffff_fc1f, 0xd65f_0000) {
+        After::Nothing
+    } else {
+        After::Next
+    }
 }
 
 /// Numbers in the instruction.
@@ -269,7 +288,7 @@ fn branch(word: Word, pc: u64, state: &mut State) -> Flow {
     if word.is(0xff9f_fc1f, 0xd61f_0000) {
         let to = read(state, word.rn()).bits;
         return match word.bits(21, 2) {
-            0 => to.map_or(Flow::Stop, Flow::Jump),
+            0 => to.map_or(Flow::Lost, Flow::Jump),
             1 => Flow::Call(to),
             _ => Flow::Return,
         };

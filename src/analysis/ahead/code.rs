@@ -8,7 +8,7 @@ use crate::arch::Arch;
 use crate::image::pclntab::{Func, funcdata};
 use crate::memory::Memory;
 use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Largest function that is decoded, in bytes.
 const MOST_CODE: u64 = 1 << 20;
@@ -92,6 +92,46 @@ impl Code {
         }
     }
 
+    /// Addresses of the function from which its code may get to the call that comes back to `back_to`.
+    pub fn ways_to(&self, back_to: u64) -> FxHashSet<u64> {
+        let count = match &self.instructions {
+            Instructions::Amd64 { all, .. } => all.len(),
+            Instructions::Arm64(words) => words.len(),
+        };
+        let mut work = Vec::new();
+        let mut before: FxHashMap<usize, Vec<usize>> = FxHashMap::default();
+        for place in 0..count {
+            let mut leads_to = |target: usize| before.entry(target).or_default().push(place);
+            match self.after(place) {
+                After::Next => leads_to(place + 1),
+                After::Only(target) => self.place(target).into_iter().for_each(&mut leads_to),
+                After::Also(target) => self.place(target).into_iter().chain([place + 1]).for_each(leads_to),
+                After::Any => work.push(place),
+                After::Nothing => {}
+            }
+            if self.address(place + 1).unwrap_or(self.end) == back_to {
+                work.push(place);
+            }
+        }
+        let mut found = FxHashSet::default();
+        while let Some(place) = work.pop() {
+            if self.address(place).is_some_and(|at| found.insert(at)) {
+                work.extend(before.get(&place).into_iter().flatten());
+            }
+        }
+        found
+    }
+
+    fn after(&self, place: usize) -> After {
+        match &self.instructions {
+            Instructions::Amd64 { all, .. } => all.get(place).map_or(After::Nothing, amd64::after),
+            Instructions::Arm64(words) => {
+                let pc = self.entry.wrapping_add(4 * place as u64);
+                words.get(place).map_or(After::Nothing, |word| arm64::after(*word, pc))
+            }
+        }
+    }
+
     /// Executes one instruction.
     pub fn step(&self, step: Step<'_>, state: &mut State) -> Flow {
         match &self.instructions {
@@ -137,6 +177,20 @@ impl Instructions {
     }
 }
 
+/// What may be run after one instruction, calls aside.
+pub enum After {
+    /// The next.
+    Next,
+    /// That at an address.
+    Only(u64),
+    /// That at an address, or the next.
+    Also(u64),
+    /// Any of the function.
+    Any,
+    /// None of the function.
+    Nothing,
+}
+
 /// Where one instruction leads out of the straight way.
 pub enum Leads {
     /// Nowhere.
@@ -152,4 +206,36 @@ fn amd64(bytes: &[u8], entry: Addr) -> Instructions {
     let all: Vec<Instruction> = decoder.into_iter().collect();
     let places = (0u32..).zip(&all).map(|(i, ins)| (ins.ip(), i)).collect();
     Instructions::Amd64 { all, places }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENTRY: u64 = 0x40_0000;
+
+    fn ways(instructions: Instructions, end: u64, back_to: u64) -> Vec<u64> {
+        let code =
+            Code { entry: ENTRY, end: ENTRY + end, open_coded: false, reach: Reach::default(), instructions };
+        let mut ways: Vec<u64> = code.ways_to(ENTRY + back_to).iter().map(|at| at - ENTRY).collect();
+        ways.sort_unstable();
+        ways
+    }
+
+    #[test]
+    fn only_what_leads_to_the_call_is_on_the_way() {
+        // test al, al; je 9; call; 9: ret; jmp 0.
+        let bytes = [0x84, 0xc0, 0x74, 5, 0xe8, 0, 0, 0, 0, 0xc3, 0xeb, 0xf4];
+        assert_eq!(ways(amd64(&bytes, Addr::new(ENTRY)), 12, 9), [0, 2, 4, 10]);
+        // CBZ R0, 8; CALL; 8: RET; JMP 0.
+        let words = vec![0xb400_0040, 0x9400_0000, 0xd65f_03c0, 0x17ff_fffd];
+        assert_eq!(ways(Instructions::Arm64(words), 16, 8), [0, 4, 12]);
+    }
+
+    #[test]
+    fn a_loop_leads_back_and_an_unknown_jump_may() {
+        // call; jmp 0; jmp rax; ret.
+        let bytes = [0xe8, 0, 0, 0, 0, 0xeb, 0xf9, 0xff, 0xe0, 0xc3];
+        assert_eq!(ways(amd64(&bytes, Addr::new(ENTRY)), 10, 5), [0, 5, 7]);
+    }
 }

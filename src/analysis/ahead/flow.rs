@@ -28,6 +28,8 @@ pub enum Flow {
     Swap(Swap),
     /// Ends here.
     Stop,
+    /// Goes on where it is not known.
+    Lost,
 }
 
 /// An attempt to change a word that may fail.
@@ -43,8 +45,16 @@ pub struct Swap {
     pub compared_next: bool,
 }
 
+impl Swap {
+    /// Whether a count of readers would become that of a writer: a reader counts up by one, a writer down
+    /// by very many.
+    pub fn is_writer(&self) -> bool {
+        self.new.bits.is_some_and(|new| (new as u32).cast_signed() < 0)
+    }
+}
+
 /// Is told of atomic operations.
 pub trait Touch {
-    /// An atomic addition of `step` to this address.
-    fn add(&mut self, at: u64, step: i64, pc: u64, state: &mut State);
+    /// An atomic addition of `step` to this address, if it is known.
+    fn add(&mut self, at: Option<u64>, step: i64, pc: u64, state: &mut State);
 }

@@ -1,12 +1,13 @@
 //! Analysis, ahead: follows the code of one frame along all branches, into calls, to its returns.
 //! Budgets bound it; code is decoded once per function.
 
+use super::Operation;
 use super::code::{Code, Step};
 use super::convention::Convention;
-use super::flow::{Flow, Swap, Touch};
+use super::flow::{Flow, Swap};
+use super::notes::{Notes, Passed};
 use super::operation::{Callee, acts, callee};
-use super::value::{Flags, Gate, Release, State, Value, View};
-use super::{Event, Object, Operation, Watched};
+use super::value::{Flags, Gate, State, Value, View};
 use crate::addr::Addr;
 use crate::image::Image;
 use crate::image::pclntab::Func;
@@ -21,14 +22,16 @@ const DEPTH: usize = 7;
 /// States kept apart where paths meet; more are joined.
 const STATES: usize = 4;
 
-/// Instructions of one frame.
-const PER_FRAME: u32 = 4_000;
-
-/// Instructions of one goroutine: most are done after a few hundred. The innermost frames come first.
-const PER_GOROUTINE: u32 = 8_000;
-
-/// A call is followed with this part of what is left at most: what comes after it matters as well.
-const PART_OF_CALL: u32 = 4;
+/// How many instructions are run.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of one frame.
+    pub frame: u32,
+    /// Of one goroutine. The innermost frames come first.
+    pub goroutine: u32,
+    /// A call is followed with this part of what is left at most: what comes after it matters as well.
+    pub part_of_call: u32,
+}
 
 /// Functions up to this length, in bytes, are followed for what they return.
 const SMALL: u64 = 256;
@@ -48,104 +51,52 @@ pub struct Frame<'f> {
 }
 
 /// The interpreter. One per thread of ours.
-pub struct Machine<'a> {
+pub struct Machine<'a, N> {
+    /// What it keeps.
+    pub notes: N,
+    limits: Limits,
     image: &'a Image,
     statics: &'a dyn Memory,
-    watched: &'a Watched,
     convention: &'static Convention,
     code: FxHashMap<Addr, Option<Arc<Code>>>,
     info: InstructionInfoFactory,
-    events: Vec<Event>,
     /// Instructions that may still be run: of this frame, and of the goroutine.
     left: u32,
     left_of_all: u32,
-    deferred: bool,
     /// Functions of which it is known whether they lead to anything that matters.
     idle: FxHashMap<Addr, bool>,
 }
 
-struct Toucher<'w, 'e> {
-    watched: &'w Watched,
-    events: &'e mut Vec<Event>,
-    deferred: bool,
-}
-
-impl Toucher<'_, '_> {
-    /// Counts a step of an object's balance; notes what it tells.
-    fn count(&mut self, object: Object, operation: Operation, step: i8, pc: u64, state: &mut State) {
-        let release = state.count(object.number(operation), step);
-        if release != Release::OwnTaking {
-            let gate = if release == Release::Held { state.gate } else { Gate::Attempt };
-            self.note(object, operation, pc, gate);
-        }
-    }
-
-    fn note(&mut self, object: Object, operation: Operation, pc: u64, gate: Gate) {
-        let event = Event { object, operation, at: Addr::new(pc), deferred: self.deferred, gate };
-        if self.events.last() != Some(&event) {
-            self.events.push(event);
-        }
-    }
-
-    /// What a swap takes when it succeeds.
-    fn taken(&self, swap: &Swap) -> Option<(Object, Operation)> {
-        let at = Addr::new(swap.at?);
-        if let Some(object) = self.watched.mutex(at) {
-            return Some((object, Operation::Unlock));
-        }
-        // A reader counts up by one, a writer down by very many.
-        let writer = swap.new.bits.is_some_and(|new| (new as u32).cast_signed() < 0);
-        let operation = if writer { Operation::Unlock } else { Operation::RUnlock };
-        self.watched.readers(at).map(|object| (object, operation))
-    }
-}
-
-impl Touch for Toucher<'_, '_> {
-    fn add(&mut self, at: u64, step: i64, pc: u64, state: &mut State) {
-        let (object, operation) =
-            match (self.watched.mutex(Addr::new(at)), self.watched.readers(Addr::new(at))) {
-                (Some(object), _) if step == -1 => (object, Operation::Unlock),
-                (_, Some(object)) if step.abs() == 1 => (object, Operation::RUnlock),
-                _ => return,
-            };
-        let down = if operation == Operation::RUnlock && step == 1 { 1 } else { -1 };
-        self.count(object, operation, down, pc, state);
-    }
-}
-
-impl<'a> Machine<'a> {
-    /// An interpreter of `image`'s code that reports operations on `watched` objects. `statics` holds
-    /// the code.
-    pub fn new(image: &'a Image, statics: &'a dyn Memory, watched: &'a Watched) -> Machine<'a> {
+impl<'a, N: Notes> Machine<'a, N> {
+    /// An interpreter of `image`'s code that tells `notes` what it meets. `statics` holds the code.
+    pub fn new(image: &'a Image, statics: &'a dyn Memory, limits: Limits, notes: N) -> Machine<'a, N> {
         Machine {
+            notes,
+            limits,
             image,
             statics,
-            watched,
             convention: Convention::of(image.arch),
             code: FxHashMap::default(),
             info: InstructionInfoFactory::new(),
-            events: Vec::new(),
             left: 0,
-            left_of_all: PER_GOROUTINE,
-            deferred: false,
+            left_of_all: limits.goroutine,
             idle: FxHashMap::default(),
         }
     }
 
     /// Instructions run since the last goroutine began.
     pub fn spent(&self) -> u32 {
-        PER_GOROUTINE.saturating_sub(self.left_of_all)
+        self.limits.goroutine.saturating_sub(self.left_of_all)
     }
 
-    /// Takes the events found so far; the next goroutine begins.
-    pub fn take_events(&mut self) -> Vec<Event> {
-        self.left_of_all = PER_GOROUTINE;
-        std::mem::take(&mut self.events)
+    /// The next goroutine begins.
+    pub fn next_goroutine(&mut self) {
+        self.left_of_all = self.limits.goroutine;
     }
 
     /// Gives a frame its share.
     fn begin(&mut self) -> u32 {
-        let share = PER_FRAME.min(self.left_of_all);
+        let share = self.limits.frame.min(self.left_of_all);
         self.left = share;
         share
     }
@@ -158,8 +109,10 @@ impl<'a> Machine<'a> {
     /// when no return is reached.
     pub fn frame(&mut self, pc: Addr, starts: Vec<State>, frame: &Frame<'_>) -> Vec<State> {
         let share = self.begin();
-        self.deferred = false;
         let ends = self.function(pc.get(), starts, frame, 0);
+        if self.left == 0 {
+            self.notes.lost();
+        }
         self.end(share);
         ends
     }
@@ -167,14 +120,12 @@ impl<'a> Machine<'a> {
     /// Runs the pending deferred calls of a frame on their own.
     pub fn deferred(&mut self, closures: &[u64], state: State, frame: &Frame<'_>) -> State {
         let share = self.begin();
-        self.deferred = true;
         let mut state = state;
         for closure in closures {
             for end in self.closure(*closure, state.clone(), frame, 0) {
                 state.join(&end);
             }
         }
-        self.deferred = false;
         self.end(share);
         state
     }
@@ -183,6 +134,11 @@ impl<'a> Machine<'a> {
         let Some(target) = state.load(&frame.view, closure, 8).bits else { return vec![state] };
         state.set(self.convention.closure, Value::known(closure));
         self.call(target, state, 0, frame, depth)
+    }
+
+    /// Addresses of a function from which its code may get to the call that comes back to `back_to`.
+    pub fn ways_to(&mut self, func: &Func<'_>, back_to: Addr) -> FxHashSet<u64> {
+        self.code_of(func).map(|code| code.ways_to(back_to.get())).unwrap_or_default()
     }
 
     fn code_of(&mut self, func: &Func<'_>) -> Option<Arc<Code>> {
@@ -205,7 +161,7 @@ impl<'a> Machine<'a> {
             if self.left == 0 {
                 break;
             }
-            if meet(seen.entry(pc).or_default(), &mut state) {
+            if self.notes.goes_on(depth, pc) && meet(seen.entry(pc).or_default(), &mut state) {
                 self.path(pc, state, &code, frame, depth, &mut work, &mut ends);
             }
         }
@@ -232,9 +188,7 @@ impl<'a> Machine<'a> {
                 return;
             }
             self.left -= 1;
-            let mut touch =
-                Toucher { watched: self.watched, events: &mut self.events, deferred: self.deferred };
-            let step = Step { place, info: &mut self.info, view: &frame.view, touch: &mut touch };
+            let step = Step { place, info: &mut self.info, view: &frame.view, touch: &mut self.notes };
             let flow = code.step(step, &mut state);
             let next = code.address(place.saturating_add(1)).unwrap_or(code.end);
             match flow {
@@ -261,19 +215,27 @@ impl<'a> Machine<'a> {
                     work.push((next, answered(state, false)));
                     return;
                 }
-                Flow::Table(table) => return self.table(table, state, code, frame, work),
+                Flow::Table(table) => return self.table(table, state, code, work),
                 Flow::Return => {
                     keep(ends, state);
                     return;
                 }
                 Flow::Swap(swap) => {
-                    let (taken, missed) = swapped(&touch, &swap, state);
-                    work.push((next, taken));
+                    let (mut taken, missed) = swapped(&swap, state);
+                    self.notes.swapped(&swap, at, &mut taken);
+                    // The two are told apart by the next branch: where states meet before it, they could
+                    // be joined.
                     work.push((next, missed));
-                    return;
+                    state = taken;
+                    place += 1;
                 }
                 Flow::Stop => return,
+                Flow::Lost => return self.notes.lost(),
                 Flow::Call(target) => {
+                    self.notes.meets_call(depth, next, &state);
+                    if !self.notes.goes_on(depth, next) {
+                        return;
+                    }
                     let call = Called { at, next, target };
                     for after in self.called(&call, state, code, frame, depth) {
                         work.push((next, after));
@@ -302,20 +264,16 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn table(
-        &mut self,
-        table: u64,
-        state: State,
-        code: &Code,
-        frame: &Frame<'_>,
-        work: &mut Vec<(u64, State)>,
-    ) {
+    fn table(&mut self, table: u64, state: State, code: &Code, work: &mut Vec<(u64, State)>) {
         let mut targets = FxHashSet::default();
         for i in 0..MOST_TARGETS {
-            match frame.view.memory.read_u64(Addr::new(table.wrapping_add(8 * i))) {
+            match self.statics.read_u64(Addr::new(table.wrapping_add(8 * i))) {
                 Ok(target) if code.place(target).is_some() => targets.insert(target),
                 _ => break,
             };
+        }
+        if targets.is_empty() {
+            self.notes.lost();
         }
         work.extend(targets.into_iter().map(|target| (target, state.clone())));
     }
@@ -329,9 +287,8 @@ impl<'a> Machine<'a> {
         frame: &Frame<'_>,
         depth: usize,
     ) -> Vec<State> {
-        let Some(target) = call.target else {
-            state.forget(&self.convention.kept());
-            return vec![state];
+        let Some(target) = call.target.map(|target| self.notes.target(target)) else {
+            return self.pass(Passed::Unknown, call.at, state);
         };
         let kept = [self.convention.sp, self.convention.fp].map(|n| (n, state.register(n)));
         if self.is_deferreturn(target) {
@@ -383,57 +340,68 @@ impl<'a> Machine<'a> {
         depth: usize,
     ) -> Vec<State> {
         let Some(func) = self.image.modules.find(Addr::new(target)) else {
-            state.forget(&self.convention.kept());
-            return vec![state];
+            return self.pass(Passed::Unknown, pc, state);
         };
         match callee(func.name(), self.convention, &state, &frame.view) {
             Callee::NeverReturns => Vec::new(),
             Callee::Keeps => vec![state],
-            Callee::Opaque => {
-                state.forget(&self.convention.kept());
-                vec![state]
-            }
+            Callee::Opaque => self.pass(opaque(func.name()), pc, state),
             Callee::Pushes(closure) => {
-                state.forget(&self.convention.kept());
+                self.notes.passed(Passed::Known, &self.convention.kept(), pc, &mut state);
                 state.pushed.push(closure);
                 state.set(self.result(), Value::known(0));
                 vec![state]
             }
             Callee::Does(operations) => {
                 for (at, operation, step) in operations {
-                    self.does(at, operation, step, pc, &mut state);
+                    self.notes.does(at, operation, step, pc, &mut state);
                 }
-                state.forget(&self.convention.kept());
-                vec![state]
+                self.pass(Passed::Known, pc, state)
+            }
+            Callee::Queues(at) => {
+                self.notes.queues(at, pc, &mut state);
+                self.pass(Passed::Known, pc, state)
             }
             Callee::Tries(object) => {
-                state.forget(&self.convention.kept());
-                self.tried(object, state)
+                self.notes.passed(Passed::Known, &self.convention.kept(), pc, &mut state);
+                self.tried(object, pc, state)
             }
-            Callee::Follow if depth < DEPTH && func.entry().get() == target && self.matters(&func) => {
-                self.follow(target, state, frame, depth)
+            Callee::Follow if !self.matters(&func) => self.pass(Passed::Known, pc, state),
+            Callee::Follow if depth < DEPTH && func.entry().get() == target => {
+                self.follow(&func, pc, state, frame, depth)
             }
-            Callee::Follow => {
-                state.forget(&self.convention.kept());
-                vec![state]
-            }
+            Callee::Follow => self.pass(Passed::Unknown, pc, state),
         }
+    }
+
+    /// Goes on after a call that is not followed.
+    fn pass(&mut self, what: Passed, pc: u64, mut state: State) -> Vec<State> {
+        self.notes.passed(what, &self.convention.kept(), pc, &mut state);
+        vec![state]
     }
 
     /// Runs the code of a callee with a part of what is left. Where that does not do, the callee is taken
     /// as one that nothing is known of.
-    fn follow(&mut self, target: u64, mut state: State, frame: &Frame<'_>, depth: usize) -> Vec<State> {
+    fn follow(
+        &mut self,
+        func: &Func<'_>,
+        pc: u64,
+        mut state: State,
+        frame: &Frame<'_>,
+        depth: usize,
+    ) -> Vec<State> {
         let before = self.left;
-        let share = before / PART_OF_CALL;
+        let share = before / self.limits.part_of_call.max(1);
         self.left = share;
-        let mut ends = self.function(target, vec![state.clone()], frame, depth + 1);
+        let mut ends = self.function(func.entry().get(), vec![state.clone()], frame, depth + 1);
         let cut = self.left == 0;
         self.left = before.saturating_sub(share.saturating_sub(self.left));
-        if ends.is_empty() && cut {
-            state.forget(&self.convention.kept());
-            return vec![state];
-        }
         ends.iter_mut().for_each(|end| end.pushed.clear());
+        if cut {
+            let what = if self.is_idle(func, SEARCHED) { Passed::Known } else { Passed::Unknown };
+            self.notes.passed(what, &self.convention.kept(), pc, &mut state);
+            return self.notes.fell_short(ends, state);
+        }
         ends
     }
 
@@ -472,31 +440,20 @@ impl<'a> Machine<'a> {
     }
 
     /// An attempt has two outcomes, and only one of them takes anything.
-    fn tried(&self, object: Option<(u64, Operation)>, state: State) -> Vec<State> {
+    fn tried(&mut self, lock: Option<(u64, Operation)>, pc: u64, state: State) -> Vec<State> {
         let mut missed = state.clone();
         missed.set(self.result(), Value::known(0));
         let mut taken = state;
         taken.set(self.result(), Value::known(1));
-        match object
-            .and_then(|(at, operation)| Some((self.watched.find(Addr::new(at), operation)?, operation)))
-        {
-            Some((object, operation)) => {
-                taken.count(object.number(operation), 1);
-            }
-            None => taken.gate = Gate::Attempt,
-        }
+        self.notes.tried(lock, pc, &mut taken);
         vec![taken, missed]
     }
+}
 
-    fn does(&mut self, at: u64, operation: Operation, step: i8, pc: u64, state: &mut State) {
-        let Some(object) = self.watched.find(Addr::new(at), operation) else { return };
-        let mut touch = Toucher { watched: self.watched, events: &mut self.events, deferred: self.deferred };
-        if operation.balances() {
-            touch.count(object, operation, step, pc, state);
-        } else {
-            touch.note(object, operation, pc, state.gate);
-        }
-    }
+/// What a call of a function may have done whose package is not followed: package reflect calls whatever
+/// it is given.
+fn opaque(name: &str) -> Passed {
+    if name.starts_with("reflect.") { Passed::Unknown } else { Passed::Known }
 }
 
 /// A call instruction.
@@ -508,20 +465,12 @@ struct Called {
 }
 
 /// The two ways on from a swap: it succeeded, or not.
-fn swapped(touch: &Toucher<'_, '_>, swap: &Swap, state: State) -> (State, State) {
+fn swapped(swap: &Swap, state: State) -> (State, State) {
     let (mut taken, mut missed) = (state.clone(), state);
     taken.flags = Flags::equal(true);
     missed.flags = Flags::equal(false);
     if swap.compared_next {
         (taken.swapped, missed.swapped) = (Some(true), Some(false));
-    }
-    match touch.taken(swap) {
-        Some((object, operation)) => {
-            taken.count(object.number(operation), 1);
-        }
-        // Who fails has not got what he tried for.
-        None if swap.from_constant => taken.gate = Gate::Attempt,
-        None => {}
     }
     (taken, missed)
 }
@@ -549,8 +498,8 @@ fn meet(seen: &mut Vec<State>, state: &mut State) -> bool {
     true
 }
 
-/// Keeps a state at a return; joins it when there are enough.
-fn keep(ends: &mut Vec<State>, state: State) {
+/// Keeps a state that arrives somewhere; joins it when there are enough.
+pub fn keep(ends: &mut Vec<State>, state: State) {
     if ends.contains(&state) {
         return;
     }

@@ -6,12 +6,16 @@
 
 mod amd64;
 mod arm64;
+pub mod before;
 mod code;
 mod convention;
 mod defers;
 mod flow;
 mod machine;
+mod notes;
 mod operation;
+mod past;
+mod takings;
 mod value;
 
 use crate::addr::Addr;
@@ -20,9 +24,9 @@ use crate::memory::Memory;
 use crate::runtime::G;
 use crate::unwind::{Physical, Walk};
 use convention::Convention;
-use machine::Frame;
-pub use machine::Machine;
-use rustc_hash::FxHashMap;
+use machine::{Frame, Limits};
+use notes::Releases;
+use rustc_hash::{FxHashMap, FxHashSet};
 use value::{Flags, Gate, State, Value, View};
 
 /// What can wake somebody.
@@ -150,6 +154,16 @@ pub struct Ahead {
     /// Whether the code gets there whatever was decided before: how a TryLock ended, what a register
     /// held. Where it does not, the goroutine may be somebody who failed.
     pub firm: bool,
+    /// Whether every way that the goroutine may go on gets there, as far as ways end.
+    pub always: bool,
+}
+
+/// The interpreter, looking for what will wake somebody. One per thread of ours.
+pub type Machine<'a> = machine::Machine<'a, Releases<'a>>;
+
+/// An interpreter of `image`'s code that looks at `watched` objects. `statics` holds the code.
+pub fn machine<'a>(image: &'a Image, statics: &'a dyn Memory, watched: &'a Watched) -> Machine<'a> {
+    Machine::new(image, statics, LIMITS, Releases::of(watched))
 }
 
 /// A lock that a goroutine is about to take: it counts as taken, so that only a second release is its
@@ -161,6 +175,9 @@ pub struct Taking {
     /// How it will be released.
     pub operation: Operation,
 }
+
+/// Most goroutines are done after a few hundred instructions.
+const LIMITS: Limits = Limits { frame: 4_000, goroutine: 8_000, part_of_call: 4 };
 
 /// Frames that are run of one goroutine.
 const MOST_FRAMES: usize = 200;
@@ -194,14 +211,23 @@ pub fn ahead(
         state.begin(object.number(taking.operation), 1);
     }
     let (mut states, mut reached) = (vec![state], true);
+    let mut always = FxHashSet::default();
     for physical in frames.iter().take(MOST_FRAMES) {
         let closures = pending.get(&physical.sp).cloned().unwrap_or_default();
-        let view = View { memory, stack: (g.stack_lo.get(), g.stack_hi.get()), floor: physical.sp.get() };
+        let view = View {
+            memory,
+            stack: (g.stack_lo.get(), g.stack_hi.get()),
+            floor: physical.sp.get(),
+            past: None,
+        };
         let frame = Frame { view, pending: closures.iter().map(|c| c.closure).collect() };
         states.iter_mut().for_each(|state| enter(Convention::of(image.arch), g, physical, state));
         if reached {
             let ends = machine.frame(physical.pc, states.clone(), &frame);
             if !ends.is_empty() {
+                if !machine.notes.lost {
+                    always.extend(released(&ends));
+                }
                 states = ends;
                 continue;
             }
@@ -210,20 +236,45 @@ pub fn ahead(
         // No return is reached from here on: what is sure to run still are the pending deferred calls.
         let Some(start) = joined(states) else { break };
         let all: Vec<u64> = closures.iter().map(|c| c.closure).collect();
-        states = vec![machine.deferred(&all, start, &frame)];
+        states = vec![deferred(machine, &all, start, &frame)];
     }
     let spent = machine.spent();
-    Outlook { all: each_once(machine.take_events()), spent }
+    Outlook { all: each_once(taken(machine), &always), spent }
 }
 
 /// What a timer's function, the func value at `closure`, does when the timer fires.
 pub fn of_timer(machine: &mut Machine<'_>, memory: &dyn Memory, closure: Addr) -> Vec<Ahead> {
-    let view = View { memory, stack: (0, 0), floor: 0 };
+    let view = View { memory, stack: (0, 0), floor: 0, past: None };
     let frame = Frame { view, pending: Vec::new() };
-    machine.deferred(&[closure.get()], State::blank(), &frame);
-    let mut all = each_once(machine.take_events());
+    deferred(machine, &[closure.get()], State::blank(), &frame);
+    let mut all = each_once(taken(machine), &FxHashSet::default());
     all.iter_mut().for_each(|one| one.event.deferred = false);
     all
+}
+
+/// Runs pending deferred calls on their own.
+fn deferred(machine: &mut Machine<'_>, closures: &[u64], state: State, frame: &Frame<'_>) -> State {
+    machine.notes.deferred = true;
+    let state = machine.deferred(closures, state, frame);
+    machine.notes.deferred = false;
+    state
+}
+
+/// Takes what was found so far; the next goroutine begins.
+fn taken(machine: &mut Machine<'_>) -> Vec<Event> {
+    machine.next_goroutine();
+    machine.notes.lost = false;
+    std::mem::take(&mut machine.notes.events)
+}
+
+/// The numbers of what was given back on all ways that ended.
+fn released(ends: &[State]) -> Vec<u32> {
+    let below = |state: &State| {
+        state.balances.iter().filter(|b| b.high < 0).map(|b| b.object).collect::<FxHashSet<u32>>()
+    };
+    let Some((first, others)) = ends.split_first() else { return Vec::new() };
+    let others: Vec<_> = others.iter().map(below).collect();
+    below(first).into_iter().filter(|number| others.iter().all(|other| other.contains(number))).collect()
 }
 
 fn joined(states: Vec<State>) -> Option<State> {
@@ -235,7 +286,7 @@ fn joined(states: Vec<State>) -> Option<State> {
 
 /// Each operation on each object once. It hangs on nothing when one way to it doesn't, or when both
 /// answers to one question lead to it.
-fn each_once(events: Vec<Event>) -> Vec<Ahead> {
+fn each_once(events: Vec<Event>, always: &FxHashSet<u32>) -> Vec<Ahead> {
     let mut order: Vec<Event> = Vec::new();
     let mut gates: FxHashMap<(Object, Operation), Gate> = FxHashMap::default();
     for event in events {
@@ -249,7 +300,8 @@ fn each_once(events: Vec<Event>) -> Vec<Ahead> {
         }
     }
     let firm = |event: &Event| gates.get(&(event.object, event.operation)) == Some(&Gate::Open);
-    order.iter().map(|event| Ahead { event: *event, firm: firm(event) }).collect()
+    let always = |event: &Event| always.contains(&event.object.number(event.operation));
+    order.iter().map(|event| Ahead { event: *event, firm: firm(event), always: always(event) }).collect()
 }
 
 /// Whether the frames before the first of the program's own are in the middle of taking a lock: what
@@ -325,7 +377,7 @@ mod tests {
         };
         let firm = |gates: &[Gate]| {
             let events = gates.iter().map(|gate| event(a, *gate)).chain([event(b, Gate::Open)]);
-            let found = each_once(events.collect());
+            let found = each_once(events.collect(), &FxHashSet::default());
             assert_eq!(found.len(), 2);
             found.first().map(|one| one.firm)
         };

@@ -15,8 +15,11 @@ pub enum Callee {
     Opaque,
     /// It pushes a deferred call of this closure and returns 0.
     Pushes(Value),
-    /// It does these operations: object, what, step of the balance.
-    Does(Vec<(u64, Operation, i8)>),
+    /// It does these operations: object, if known, what, step of the balance.
+    Does(Vec<(Option<u64>, Operation, i8)>),
+    /// The slow end of an inlined RLock of this object, if known: whoever is on the way there does not
+    /// have it yet.
+    Queues(Option<u64>),
     /// It tries to take a lock, and says in its result whether it has it; or to change a word of the
     /// program's own, where no object is named.
     Tries(Option<(u64, Operation)>),
@@ -64,7 +67,7 @@ pub fn acts(name: &str) -> Option<bool> {
     let stripped = name.strip_prefix("internal/").unwrap_or(name);
     let known = known(stripped, Value::known(0), Value::UNKNOWN).is_some_and(|does| !does.is_empty());
     let tries = attempt(stripped, Value::UNKNOWN, Value::known(0)).is_some();
-    if known || tries || name == "sync.(*WaitGroup).Add" {
+    if known || tries || QUEUES.contains(&stripped) || name == "sync.(*WaitGroup).Add" {
         return Some(true);
     }
     (starts(&OPAQUE) || starts(&NEVER)).then_some(false)
@@ -92,6 +95,9 @@ pub fn callee(name: &str, convention: &Convention, state: &State, view: &View<'_
     if let Some(tries) = attempt(stripped, argument(0), argument(1)) {
         return tries;
     }
+    if QUEUES.contains(&stripped) {
+        return Callee::Queues(argument(0).bits.map(|at| at.wrapping_sub(READER_SEMAPHORE)));
+    }
     match known(stripped, argument(0), argument(1)) {
         Some(operations) => Callee::Does(operations),
         None if OPAQUE.iter().any(|prefix| name.starts_with(prefix)) => Callee::Opaque,
@@ -99,12 +105,10 @@ pub fn callee(name: &str, convention: &Convention, state: &State, view: &View<'_
     }
 }
 
-/// Operations by name; `Some` of nothing when the call is known to do none, or its object is unknown.
-fn known(name: &str, first: Value, second: Value) -> Option<Vec<(u64, Operation, i8)>> {
+/// Operations by name; `Some` of nothing when the call is known to do none.
+fn known(name: &str, first: Value, second: Value) -> Option<Vec<(Option<u64>, Operation, i8)>> {
     use Operation as O;
-    let one = |object: Value, operation, step| {
-        object.bits.map(|at| vec![(at, operation, step)]).unwrap_or_default()
-    };
+    let one = |object: Value, operation, step| vec![(object.bits, operation, step)];
     Some(match name {
         "sync.(*Mutex).Lock" | "sync.(*Mutex).lockSlow" => one(first, O::Unlock, 1),
         "sync.(*Mutex).Unlock" => one(first, O::Unlock, -1),
@@ -112,10 +116,6 @@ fn known(name: &str, first: Value, second: Value) -> Option<Vec<(u64, Operation,
         "sync.(*RWMutex).Lock" => one(first, O::Unlock, 1),
         "sync.(*RWMutex).Unlock" => one(first, O::Unlock, -1),
         "sync.(*RWMutex).RLock" | "sync.(*rlocker).Lock" => one(first, O::RUnlock, 1),
-        // The slow end of an inlined RLock: whoever is on the way there does not have it yet.
-        "sync.runtime_SemacquireRWMutexR" | "sync.runtime_SemacquireMutex" => {
-            one(first.map(|at| at.wrapping_sub(READER_SEMAPHORE)), O::RUnlock, 1)
-        }
         "sync.(*RWMutex).RUnlock" | "sync.(*rlocker).Unlock" => one(first, O::RUnlock, -1),
         "sync.(*WaitGroup).Done" => one(first, O::Done, 0),
         "sync.(*WaitGroup).Add" => match second.bits {
@@ -135,6 +135,9 @@ fn known(name: &str, first: Value, second: Value) -> Option<Vec<(u64, Operation,
         _ => return None,
     })
 }
+
+/// Where an inlined RLock waits.
+const QUEUES: [&str; 2] = ["sync.runtime_SemacquireRWMutexR", "sync.runtime_SemacquireMutex"];
 
 /// `RWMutex.readerSem` from the start of the RWMutex, in bytes (sync/rwmutex.go, all releases).
 const READER_SEMAPHORE: u64 = 12;
@@ -161,7 +164,7 @@ fn select(cases: Value, sends: Value, receives: Value, state: &State, view: &Vie
     for i in 0..sends.saturating_add(receives).min(MOST_CASES) {
         let operation = if i < sends { Operation::Send } else { Operation::Receive };
         if let Some(channel) = state.load(view, cases.wrapping_add(16 * i), 8).bits {
-            operations.push((channel, operation, 0));
+            operations.push((Some(channel), operation, 0));
         }
     }
     Callee::Does(operations)

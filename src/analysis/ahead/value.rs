@@ -1,6 +1,7 @@
 //! Analysis, ahead: what the interpreter knows at one point of the code: values, registers, stores of
 //! its own over the snapshot, and how often each watched lock was taken and released on the way.
 
+use super::past::Past;
 use crate::addr::Addr;
 use crate::memory::Memory;
 
@@ -154,6 +155,67 @@ pub struct Balance {
     pub low: i8,
     /// Highest sum.
     pub high: i8,
+    /// The last taking, where takings are looked for.
+    pub taken: Option<Taken>,
+}
+
+/// Instructions, of which one was run: on different ways different ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sites {
+    all: [Option<Addr>; 4],
+    more: bool,
+}
+
+impl Sites {
+    /// One instruction.
+    pub fn one(at: Addr) -> Sites {
+        Sites { all: [Some(at), None, None, None], more: false }
+    }
+
+    /// Those of either of two ways.
+    pub fn join(mut self, other: Sites) -> Sites {
+        self.more |= other.more;
+        for at in other.all.into_iter().flatten() {
+            if self.all.contains(&Some(at)) {
+                continue;
+            }
+            match self.all.iter_mut().find(|slot| slot.is_none()) {
+                Some(slot) => *slot = Some(at),
+                None => self.more = true,
+            }
+        }
+        self.all.sort_unstable_by_key(|at| (at.is_none(), *at));
+        self
+    }
+
+    /// All of them; nothing when there are too many.
+    pub fn all(self) -> impl Iterator<Item = Addr> {
+        self.all.into_iter().filter(move |_| !self.more).flatten()
+    }
+}
+
+/// How an object was taken on the way here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// The instructions that did it.
+    pub at: Sites,
+    /// Whether all that ran since was followed.
+    pub followed: bool,
+}
+
+impl Taken {
+    /// The taking of one of two ways.
+    pub fn join(self, other: Taken) -> Taken {
+        Taken { at: self.at.join(other.at), followed: self.followed && other.followed }
+    }
+
+    /// That of those of two ways that have one.
+    pub fn of_either(one: Option<Taken>, other: Option<Taken>) -> Option<Taken> {
+        match (one, other) {
+            (Some(one), Some(other)) => Some(one.join(other)),
+            (one, other) => one.or(other),
+        }
+    }
 }
 
 /// Registers that exist: 16 on amd64, 32 on arm64.
@@ -183,6 +245,8 @@ pub struct State {
     pub pushed: Vec<Value>,
     /// On what this path hangs.
     pub gate: Gate,
+    /// Whether something ran that was not followed, where that is looked for.
+    pub unseen: bool,
 }
 
 /// What a release says of the object.
@@ -204,6 +268,14 @@ pub struct View<'a> {
     pub stack: (u64, u64),
     /// Below this address of the stack everything is garbage.
     pub floor: u64,
+    /// Names for what memory held at an earlier time, where that is asked for and not what it holds now.
+    pub past: Option<&'a Past>,
+}
+
+impl View<'_> {
+    fn is_own(&self, at: u64, end: u64) -> bool {
+        at >= self.stack.0 && end <= self.stack.1
+    }
 }
 
 impl State {
@@ -218,6 +290,7 @@ impl State {
             balances: Vec::new(),
             pushed: Vec::new(),
             gate: Gate::Open,
+            unseen: false,
         }
     }
 
@@ -241,12 +314,19 @@ impl State {
             if s < end && at < e {
                 if s <= at && end <= e {
                     let shift = (at - s) * 8;
-                    return value.map(|bits| truncate(bits.checked_shr(shift as u32).unwrap_or(0), bytes));
+                    let value =
+                        value.map(|bits| truncate(bits.checked_shr(shift as u32).unwrap_or(0), bytes));
+                    // Of the past it is not known who else stored there before it is read.
+                    let others = view.past.is_some() && !view.is_own(at, end);
+                    return Value { tainted: value.tainted || others, ..value };
                 }
                 return Value::UNKNOWN;
             }
         }
-        let own = at >= view.stack.0 && end <= view.stack.1;
+        if let Some(past) = view.past {
+            return past.word(at, bytes);
+        }
+        let own = view.is_own(at, end);
         if own && at < view.floor {
             return Value::UNKNOWN;
         }
@@ -279,7 +359,7 @@ impl State {
         let index = match place {
             Ok(index) => index,
             Err(index) => {
-                self.balances.insert(index, Balance { object, low: 0, high: 0 });
+                self.balances.insert(index, Balance { object, low: 0, high: 0, taken: None });
                 index
             }
         };
@@ -296,7 +376,7 @@ impl State {
 
     /// Sets the sum that an object starts with.
     pub fn begin(&mut self, object: u32, sum: i8) {
-        let step = Balance { object, low: sum, high: sum };
+        let step = Balance { object, low: sum, high: sum, taken: None };
         match self.balances.binary_search_by_key(&object, |b| b.object) {
             Ok(index) => {
                 if let Some(b) = self.balances.get_mut(index) {
@@ -306,6 +386,33 @@ impl State {
             }
             Err(index) => self.balances.insert(index, step),
         }
+    }
+
+    /// Notes how an object was taken that was counted.
+    pub fn took(&mut self, object: u32, taken: Taken) {
+        if let Ok(index) = self.balances.binary_search_by_key(&object, |b| b.object)
+            && let Some(balance) = self.balances.get_mut(index)
+        {
+            balance.taken = Some(taken);
+        }
+    }
+
+    /// Something ran that was not followed, and may have done anything.
+    pub fn doubt(&mut self) {
+        self.unseen = true;
+        for taken in self.balances.iter_mut().filter_map(|balance| balance.taken.as_mut()) {
+            taken.followed = false;
+        }
+    }
+
+    /// What was stored at `from` and above, with the addresses, the last last.
+    pub fn stores(&self, from: u64) -> impl Iterator<Item = (u64, Value)> + '_ {
+        self.stores.iter().filter(move |(at, ..)| *at >= from).map(|(at, _, value)| (*at, *value))
+    }
+
+    /// Branches are no longer decided on what was stored at `from` and above.
+    pub fn taint(&mut self, from: u64) {
+        self.stores.iter_mut().filter(|(at, ..)| *at >= from).for_each(|(.., value)| value.tainted = true);
     }
 
     /// Forgets what a call that is not followed leaves unknown: everything but the kept registers.
@@ -334,6 +441,7 @@ impl State {
         self.join_stores(other);
         self.join_balances(other);
         self.gate = self.gate.join(other.gate);
+        self.unseen |= other.unseen;
         self.swapped = self.swapped.filter(|_| self.swapped == other.swapped);
         if self.pushed != other.pushed {
             let longer = self.pushed.len().max(other.pushed.len());
@@ -378,6 +486,7 @@ impl State {
                     if let Some(b) = self.balances.get_mut(index) {
                         b.low = b.low.min(theirs.low);
                         b.high = b.high.max(theirs.high);
+                        b.taken = Taken::of_either(b.taken, theirs.taken);
                     }
                 }
                 Err(index) => {
@@ -406,7 +515,7 @@ mod tests {
         let mut memory = SparseMemory::new();
         memory.put(Addr::new(0x1000), [0x11; 64]);
         memory.put(Addr::new(0x9000), [0x22; 8]);
-        let view = View { memory: &memory, stack: (0x1000, 0x1040), floor: 0x1010 };
+        let view = View { memory: &memory, stack: (0x1000, 0x1040), floor: 0x1010, past: None };
         let mut state = State::blank();
         assert_eq!(state.load(&view, 0x1000, 8), Value::UNKNOWN);
         assert_eq!(state.load(&view, 0x1010, 4).sure(), Some(0x1111_1111));
@@ -441,5 +550,23 @@ mod tests {
         assert_eq!(yes.join(Gate::Open), Gate::Open);
         assert_eq!((yes.side(7, false), yes.side(8, true)), (yes, Gate::Attempt));
         assert_eq!(yes.join(Gate::Attempt), Gate::Attempt);
+    }
+
+    #[test]
+    fn where_ways_meet_all_places_of_a_taking_are_kept_unless_there_are_too_many() {
+        let at = |n: u64| Taken { at: Sites::one(Addr::new(n)), followed: n != 2 };
+        let both = at(2).join(at(1)).join(at(2));
+        assert_eq!(both.at.all().map(Addr::get).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!((both.followed, Taken::of_either(None, Some(both))), (false, Some(both)));
+        let many = (1..6).map(at).reduce(Taken::join);
+        assert_eq!(many.map(|many| many.at.all().count()), Some(0));
+        // A way that did not take it leaves the place.
+        let (mut a, mut b) = (State::blank(), State::blank());
+        b.count(7, 1);
+        b.took(7, at(1));
+        a.join(&b);
+        assert_eq!(a.balances, [Balance { object: 7, low: 0, high: 1, taken: Some(at(1)) }]);
+        a.doubt();
+        assert_eq!(a.balances.first().and_then(|b| b.taken).map(|taken| taken.followed), Some(false));
     }
 }

@@ -157,13 +157,13 @@ fn atomic(at: &Place, state: &mut State, touch: &mut dyn Touch) {
     let word = at.word;
     let size = 1usize << word.bits(30, 2);
     let (address, operand) = (state.register(word.rn()), read(state, word.rm()));
+    // LDADD.
+    if word.bits(12, 4) == 0
+        && let Some(bits) = operand.bits
+    {
+        touch.add(address.bits, signed(bits, size), at.pc, state);
+    }
     if let Some(address) = address.bits {
-        // LDADD.
-        if word.bits(12, 4) == 0
-            && let Some(bits) = operand.bits
-        {
-            touch.add(address, signed(bits, size), at.pc, state);
-        }
         state.store(address, size, Value::UNKNOWN);
     }
     write(state, word.rd(), 8, Value::UNKNOWN);
@@ -232,8 +232,8 @@ fn store_exclusive(
     // ADD of a register to what was loaded.
     if before.is(0x7fe0_fc00, 0x0b00_0000) && before.rd() == word.rd() && before.rd() != SP {
         let step = if before.rn() == before.rd() { before.rm() } else { before.rn() };
-        if let (Some(address), Some(bits)) = (address.bits, read(state, step).bits) {
-            touch.add(address, signed(bits, size), at.pc, state);
+        if let Some(bits) = read(state, step).bits {
+            touch.add(address.bits, signed(bits, size), at.pc, state);
         }
         return None;
     }

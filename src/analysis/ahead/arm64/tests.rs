@@ -7,14 +7,14 @@ use crate::memory::sparse::SparseMemory;
 struct Adds(Vec<(u64, i64)>);
 
 impl Touch for Adds {
-    fn add(&mut self, at: u64, step: i64, _pc: u64, _state: &mut State) {
-        self.0.push((at, step));
+    fn add(&mut self, at: Option<u64>, step: i64, _pc: u64, _state: &mut State) {
+        self.0.extend(at.map(|at| (at, step)));
     }
 }
 
 /// Runs straight code from 0x10000; what flows on at its end, and additions.
 fn run(words: &[u32], state: &mut State, memory: &SparseMemory) -> (Flow, Vec<(u64, i64)>) {
-    let view = View { memory, stack: (0x8000, 0x9000), floor: 0x8000 };
+    let view = View { memory, stack: (0x8000, 0x9000), floor: 0x8000, past: None };
     let mut adds = Adds::default();
     let mut last = Flow::Next;
     for place in 0..words.len() {
@@ -99,7 +99,7 @@ fn both_kinds_of_atomic_operations_are_seen() {
     let words = [0x885f_fc02, 0x6b04_005f, 0x5400_0061, 0x8802_fc05];
     let (flow, _) = run(&words[..3], &mut state, &memory);
     assert!(matches!(flow, Flow::Either { equal: Some(false), .. }));
-    let view = View { memory: &memory, stack: (0, 0), floor: 0 };
+    let view = View { memory: &memory, stack: (0, 0), floor: 0, past: None };
     let flow = step(&words, 0x10000, 3, &mut state, &view, &mut Adds::default());
     let Flow::Swap(swap) = flow else { panic!("the loop swaps") };
     assert_eq!((swap.at, swap.new.bits, swap.from_constant), (Some(0x4000), Some(1), true));
