@@ -188,8 +188,10 @@ impl<'a, N: Notes> Machine<'a, N> {
                 return;
             }
             self.left -= 1;
+            self.notes.will_run(&state);
             let step = Step { place, info: &mut self.info, view: &frame.view, touch: &mut self.notes };
             let flow = code.step(step, &mut state);
+            self.notes.ran(at, &mut state);
             let next = code.address(place.saturating_add(1)).unwrap_or(code.end);
             match flow {
                 Flow::Next => place += 1,
@@ -345,6 +347,7 @@ impl<'a, N: Notes> Machine<'a, N> {
         match callee(func.name(), self.convention, &state, &frame.view) {
             Callee::NeverReturns => Vec::new(),
             Callee::Keeps => vec![state],
+            Callee::Moves => self.function(target, vec![state], frame, depth + 1),
             Callee::Opaque => self.pass(opaque(func.name()), pc, state),
             Callee::Pushes(closure) => {
                 self.notes.passed(Passed::Known, &self.convention.kept(), pc, &mut state);

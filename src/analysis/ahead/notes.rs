@@ -34,6 +34,12 @@ pub trait Notes: Touch {
         state.forget(kept);
     }
 
+    /// An instruction will be run.
+    fn will_run(&mut self, _state: &State) {}
+
+    /// The instruction at `pc` was run.
+    fn ran(&mut self, _pc: u64, _state: &mut State) {}
+
     /// Calls into one another that are open where a call instruction is met, and where it comes back to.
     fn meets_call(&mut self, _depth: usize, _back_to: u64, _state: &State) {}
 

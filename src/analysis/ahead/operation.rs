@@ -11,6 +11,8 @@ pub enum Callee {
     NeverReturns,
     /// It keeps all registers (write barriers).
     Keeps,
+    /// It moves memory without a branch, and is called anywhere inside: its code is followed from there.
+    Moves,
     /// It is not followed; what it returns is unknown.
     Opaque,
     /// It pushes a deferred call of this closure and returns 0.
@@ -80,6 +82,9 @@ pub fn callee(name: &str, convention: &Convention, state: &State, view: &View<'_
     }
     if name.starts_with("runtime.gcWriteBarrier") || name.starts_with("runtime.wbZero") {
         return Callee::Keeps;
+    }
+    if name == "runtime.duffcopy" || name == "runtime.duffzero" {
+        return Callee::Moves;
     }
     let argument = |n: usize| convention.arguments.get(n).map_or(Value::UNKNOWN, |r| state.register(*r));
     match name {

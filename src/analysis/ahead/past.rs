@@ -13,7 +13,7 @@ pub enum Origin {
     Register(usize),
     /// The word of memory at this address, which may be a named value itself.
     Word(u64),
-    /// What the call at this address left in a register.
+    /// What the instruction at this address, or the call there, left in a register.
     Result(u64, usize),
 }
 
@@ -26,12 +26,11 @@ pub struct Symbol {
     pub offset: i32,
 }
 
-/// The highest 16 bits of a named value. No address has them, nor has any sum or multiple of two named
-/// values; then comes the number, then what was added, from [`MIDDLE`].
+/// The highest 16 bits of a named value, which no address has; then comes the number, then what was added,
+/// from [`MIDDLE`].
 const TAG: u64 = 0x5a5a;
 
-/// A named value to which nothing was added has this in its lower half, so that no part of it looks like
-/// a small number.
+/// A named value to which nothing was added has this in its lower half, so that less may be added, too.
 const MIDDLE: u32 = 1 << 31;
 
 /// The caller's stack pointer in the frame that is run: the highest address of its own.

@@ -7,7 +7,7 @@ use super::flow::{Swap, Touch};
 use super::machine::keep;
 use super::notes::{Notes, Passed};
 use super::past::{Origin, Past, STACK, Symbol};
-use super::value::{Sites, State, Taken, Value};
+use super::value::{REGISTERS, Sites, State, Taken, Value};
 use super::{Operation, READER_COUNT};
 use crate::addr::Addr;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -25,6 +25,8 @@ pub struct Takings {
     pub arrivals: Vec<State>,
     /// Whether a way was not followed to its end.
     pub lost: bool,
+    /// Registers of which nothing was known before the instruction that is run, one bit each.
+    unknown: u32,
     convention: &'static Convention,
     way: Way,
     targets: FxHashMap<u64, u64>,
@@ -49,6 +51,7 @@ impl Takings {
             asked: Vec::new(),
             arrivals: Vec::new(),
             lost: false,
+            unknown: 0,
             convention,
             way,
             targets: targets.iter().copied().collect(),
@@ -80,13 +83,14 @@ impl Takings {
         }
     }
 
-    /// The name of what a call returns in a register. In a loop the call returns something else each
-    /// time: what it returned before keeps the name, if it is still there.
+    /// The name of what an instruction or call leaves in a register. In a loop that is something else each
+    /// time: what it was before keeps the name, if it is still there.
     fn result(&self, pc: u64, register: usize, state: &State) -> Value {
         let name = self.past.name(Origin::Result(pc, register));
         let Some(number) = name.bits.and_then(Symbol::of).map(|symbol| symbol.number) else { return name };
         let same = |bits: u64| Symbol::of(bits).is_some_and(|symbol| symbol.number == number);
-        let stored = state.stores(0).any(|(at, value)| same(at) || value.bits.is_some_and(same));
+        let kept = state.registers.iter().any(|value| value.bits.is_some_and(same));
+        let stored = kept || state.stores(0).any(|(at, value)| same(at) || value.bits.is_some_and(same));
         let counted = state.balances.iter().any(|balance| {
             self.words.get(balance.object as usize).is_some_and(|word| same(*word))
                 && (balance.low, balance.high) != (0, 0)
@@ -111,6 +115,12 @@ impl Takings {
 /// count of readers when it is held for reading.
 pub fn word(at: u64, operation: Operation) -> u64 {
     if operation == Operation::RUnlock { at.wrapping_add(READER_COUNT) } else { at }
+}
+
+/// Registers of which nothing is known, one bit each.
+fn unknown(state: &State) -> u32 {
+    let bit = |(n, value): (usize, &Value)| u32::from(value.bits.is_none()) << n;
+    state.registers.iter().enumerate().map(bit).fold(0, |all, bit| all | bit)
 }
 
 impl Touch for Takings {
@@ -156,9 +166,22 @@ impl Notes for Takings {
         }
         self.taint(kept, state);
         state.forget(kept);
-        for register in self.convention.arguments {
+        for register in (0..REGISTERS).filter(|register| !kept.contains(register)) {
             let result = self.result(pc, register, state);
             state.set(register, result);
+        }
+    }
+
+    fn will_run(&mut self, state: &State) {
+        self.unknown = unknown(state);
+    }
+
+    /// What an instruction makes of what is not known gets a name as well.
+    fn ran(&mut self, pc: u64, state: &mut State) {
+        let made = unknown(state) & !self.unknown;
+        for register in (0..REGISTERS).filter(|register| made >> register & 1 != 0) {
+            let made = self.result(pc, register, state);
+            state.set(register, made);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Analysis, ahead: what the interpreter knows at one point of the code: values, registers, stores of
 //! its own over the snapshot, and how often each watched lock was taken and released on the way.
 
-use super::past::Past;
+use super::past::{Past, Symbol};
 use crate::addr::Addr;
 use crate::memory::Memory;
 
@@ -42,17 +42,20 @@ impl Value {
 
     /// What `f` makes of this and `other`.
     pub fn with(self, other: Value, f: impl FnOnce(u64, u64) -> u64) -> Value {
-        match (self.bits, other.bits) {
-            (Some(a), Some(b)) => {
-                Value { bits: Some(f(a, b)), tainted: self.tainted || other.tainted, decided: false }
-            }
-            _ => Value::unknown_of(self.decided || other.decided),
+        let made = match (self.bits, other.bits) {
+            (Some(a), Some(b)) => Some(f(a, b)).filter(|made| keeps_name(a, *made) && keeps_name(b, *made)),
+            _ => None,
+        };
+        match made {
+            Some(bits) => Value { bits: Some(bits), tainted: self.tainted || other.tainted, decided: false },
+            None => Value::unknown_of(self.decided || other.decided),
         }
     }
 
     /// What `f` makes of this.
     pub fn map(self, f: impl FnOnce(u64) -> u64) -> Value {
-        Value { bits: self.bits.map(f), ..self }
+        let made = |bits| Some(f(bits)).filter(|made| keeps_name(bits, *made));
+        Value { bits: self.bits.and_then(made), ..self }
     }
 
     fn join(self, other: Value) -> Value {
@@ -63,6 +66,12 @@ impl Value {
             Value::unknown_of(decided)
         }
     }
+}
+
+/// Whether what was made of a value is still that value and something added, if it has but a name: a part
+/// or a multiple of the name says nothing.
+fn keeps_name(bits: u64, made: u64) -> bool {
+    Symbol::of(bits).is_none_or(|named| Symbol::of(made).is_some_and(|made| made.number == named.number))
 }
 
 /// Keeps the low `bytes` of a number.
@@ -550,6 +559,22 @@ mod tests {
         assert_eq!(yes.join(Gate::Open), Gate::Open);
         assert_eq!((yes.side(7, false), yes.side(8, true)), (yes, Gate::Attempt));
         assert_eq!(yes.join(Gate::Attempt), Gate::Attempt);
+    }
+
+    #[test]
+    fn of_a_value_that_has_but_a_name_a_part_or_a_multiple_is_unknown() {
+        let named = Value { tainted: true, ..Value::known(Symbol { number: 3, offset: 8 }.bits()) };
+        let moved = named.with(Value::known(16), u64::wrapping_add);
+        assert_eq!(moved.bits, Some(Symbol { number: 3, offset: 24 }.bits()));
+        assert_eq!(named.map(|bits| bits.wrapping_sub(8)).bits.map(|bits| bits as u32), Some(1 << 31));
+        for value in [
+            named.map(|bits| truncate(bits, 4)),
+            named.map(|bits| bits << 3),
+            named.with(Value::known(15), |a, b| a & b),
+            named.with(named, u64::wrapping_sub),
+        ] {
+            assert_eq!(value.bits, None);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! and did not release it does hold. And where nobody will release a lock, who took it is found by that
 //! alone.
 
-use super::{FOR_ALL, Found, Key, Subject, place, watched_as};
+use super::{Found, Key, Subject, place, watched_as};
 use crate::addr::Addr;
 use crate::analysis::ahead::Operation;
 use crate::analysis::ahead::before::{Before, Held, lock_word};
@@ -11,6 +11,10 @@ use crate::analysis::wakers::{Agent, Trust};
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Instructions that are run for all goroutines together. What is found once serves all that are parked at
+/// the same place.
+const FOR_ALL: u64 = 5_000_000;
 
 /// One way in which a lock that somebody waits for can be held.
 struct Lock {
