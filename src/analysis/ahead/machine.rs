@@ -195,14 +195,16 @@ impl<'a, N: Notes> Machine<'a, N> {
             let next = code.address(place.saturating_add(1)).unwrap_or(code.end);
             match flow {
                 Flow::Next => place += 1,
-                Flow::Jump(target) => {
-                    if code.place(target).is_some() {
+                Flow::Jump(target) => match code.place(target) {
+                    // Forward, it is as good as straight code: what is known is best used before the way
+                    // meets others.
+                    Some(to) if to > place => place = to,
+                    Some(_) => {
                         work.push((target, state));
-                    } else {
-                        self.leave(target, state, code, frame, depth, ends);
+                        return;
                     }
-                    return;
-                }
+                    None => return self.leave(target, state, code, frame, depth, ends),
+                },
                 Flow::Either { target, decided, equal } => {
                     let answered = |mut state: State, answer: bool| {
                         if decided {
