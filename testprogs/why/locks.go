@@ -18,6 +18,7 @@ func init() {
 	add("kept", keptLock)
 	add("keptread", keptRead)
 	add("handed", handedLock)
+	add("shards", shards)
 	add("once", onceStuck)
 	add("onceself", onceSelf)
 	add("cond", condWithoutSignal)
@@ -276,6 +277,36 @@ func (c *counter) release(unlock, then func()) {
 	unlock()
 	then()
 	c.sum++
+}
+
+type sharded struct{ all [16]counter }
+
+// shards: who has one of several locks, chosen by a hash, has not the first, which leaked.
+func shards(t *teller) {
+	s := &sharded{}
+	held := make(chan bool)
+	t.start(func(say func(fact)) {
+		say(fact{name: "holder", waits: "channel", objects: on(never)})
+		s.use(0x75, held)
+	})
+	<-held
+	leak(&s.all[0].lock)
+	waiter(t, &s.all[0].lock)
+	t.start(func(say func(fact)) {
+		c := &s.all[5]
+		say(fact{name: "behind", waits: "mutex", objects: on(&c.lock), wakers: []string{"holder"}})
+		c.lock.Lock()
+		c.lock.Unlock()
+	})
+}
+
+//go:noinline
+func (s *sharded) use(hash uint64, held chan bool) {
+	c := &s.all[hash&15]
+	c.lock.Lock()
+	close(held)
+	<-never
+	c.lock.Unlock()
 }
 
 type lazy struct {
