@@ -303,6 +303,9 @@ impl<'a, N: Notes> Machine<'a, N> {
         for end in &mut ends {
             // Whatever the callee did, Go code gets SP and the frame pointer back as they were.
             kept.iter().for_each(|(register, value)| end.set(*register, *value));
+            if let Some(sp) = end.register(self.convention.sp).bits {
+                end.discard(frame.view.stack.0, sp);
+            }
         }
         ends
     }

@@ -166,7 +166,7 @@ impl Notes for Takings {
         }
         self.taint(kept, state);
         state.forget(kept);
-        for register in (0..REGISTERS).filter(|register| !kept.contains(register)) {
+        for register in self.convention.arguments {
             let result = self.result(pc, register, state);
             state.set(register, result);
         }

@@ -419,6 +419,11 @@ impl State {
         self.stores.iter().filter(move |(at, ..)| *at >= from).map(|(at, _, value)| (*at, *value))
     }
 
+    /// What was stored from `from` up to `to` is garbage by now: the stack of callees that have returned.
+    pub fn discard(&mut self, from: u64, to: u64) {
+        self.stores.retain(|(at, ..)| !(from..to).contains(at));
+    }
+
     /// Branches are no longer decided on what was stored at `from` and above.
     pub fn taint(&mut self, from: u64) {
         self.stores.iter_mut().filter(|(at, ..)| *at >= from).for_each(|(.., value)| value.tainted = true);
@@ -475,12 +480,17 @@ impl State {
             stores.iter().rev().find(|(a, l, _)| *a == at && *l == len).map(|(_, _, v)| *v)
         };
         let mut joined = Vec::with_capacity(self.stores.len());
-        for (at, len, value) in &self.stores {
-            let there = find(&other.stores, *at, *len).unwrap_or(Value::UNKNOWN);
+        for (i, (at, len, value)) in self.stores.iter().enumerate() {
+            // Mostly both have the same stores in the same order.
+            let there = match other.stores.get(i) {
+                Some((a, l, there)) if a == at && l == len => *there,
+                _ => find(&other.stores, *at, *len).unwrap_or(Value::UNKNOWN),
+            };
             joined.push((*at, *len, value.join(there)));
         }
-        for (at, len, _) in &other.stores {
-            if find(&self.stores, *at, *len).is_none() {
+        for (i, (at, len, _)) in other.stores.iter().enumerate() {
+            let here = self.stores.get(i).is_some_and(|(a, l, _)| a == at && l == len);
+            if !here && find(&self.stores, *at, *len).is_none() {
                 joined.push((*at, *len, Value::UNKNOWN));
             }
         }
