@@ -107,6 +107,12 @@ impl Sound {
         Damaged { core: &self.core, words: words.into_iter().collect() }
     }
 
+    /// Where the largest piece of memory begins.
+    fn largest(&self) -> Addr {
+        let largest = self.core.mappings().iter().max_by_key(|m| m.span.len);
+        largest.expect("a core has memory").span.start
+    }
+
     fn word(&self, at: Addr) -> u64 {
         self.core.memory().read_u64(at).expect("it is in the core")
     }
@@ -150,6 +156,14 @@ fn each_damage_is_answered_in_bounded_memory() {
     let mut damages = vec![
         ("2^60 goroutines", vec![(len, 1 << 60)]),
         ("more goroutines than numbers", vec![(len, u64::MAX)]),
+        (
+            "more goroutines than memory can hold",
+            vec![
+                (len, u64::MAX),
+                (globals.allgs.value.offset(16), u64::MAX),
+                (globals.allgptr.expect("allgptr").value, sound.largest().get()),
+            ],
+        ),
         ("a list of goroutines that is not there", vec![(globals.allgptr.expect("allgptr").value, 8)]),
         (
             "a list of goroutines that is the list itself",

@@ -8,6 +8,7 @@ use crate::image::layout::field::StructView;
 use crate::image::layout::schema;
 use crate::memory::share::Share;
 use crate::memory::{Memory, Piece};
+use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::ops::Range;
 
@@ -33,8 +34,10 @@ pub struct Roster {
     places: Vec<usize>,
     /// Numbers of the gs in the order in which they are read.
     reading: Vec<u32>,
-    /// How many of these were placed by address; the others were appended later.
+    /// How many of these were placed by address.
     sorted: usize,
+    /// Numbers of the others, which were appended later.
+    appended: FxHashMap<Addr, u32>,
     ranges: Vec<ReadRange>,
     total: usize,
     size: usize,
@@ -99,7 +102,16 @@ impl Roster {
         reading.sort_unstable_by_key(|i| order.get(*i as usize).copied());
         let places = vec![0; order.len()];
         let sorted = reading.len();
-        let mut roster = Roster { order, places, reading, sorted, ranges: Vec::new(), total: 0, size };
+        let mut roster = Roster {
+            order,
+            places,
+            reading,
+            sorted,
+            appended: FxHashMap::default(),
+            ranges: Vec::new(),
+            total: 0,
+            size,
+        };
         for nth in 0..sorted {
             roster.place(nth);
         }
@@ -141,6 +153,7 @@ impl Roster {
         self.order.push(at);
         self.places.push(0);
         self.reading.push(index);
+        self.appended.insert(at, index);
         self.place(self.reading.len() - 1);
     }
 
@@ -157,10 +170,10 @@ impl Roster {
     /// The number of the g at an address.
     pub fn number_of(&self, at: Addr) -> Option<usize> {
         let address = |index: &u32| self.order.get(*index as usize).copied();
-        let (sorted, appended) = self.reading.split_at_checked(self.sorted)?;
+        let sorted = self.reading.get(..self.sorted)?;
         let found = match sorted.binary_search_by_key(&Some(at), address) {
             Ok(nth) => sorted.get(nth),
-            Err(_) => appended.iter().find(|index| address(index) == Some(at)),
+            Err(_) => self.appended.get(&at),
         };
         found.map(|index| *index as usize)
     }

@@ -9,6 +9,7 @@
 #[cfg(test)]
 mod holes;
 pub mod key;
+mod list;
 pub mod looks;
 mod pace;
 mod rules;
@@ -23,14 +24,14 @@ pub use stacks::Captured;
 pub use system::SYSTEM_STACK;
 pub use verify::Verdict;
 
-use crate::addr::{Addr, Nanotime};
+use crate::addr::Nanotime;
 use crate::diag::Diagnostics;
 use crate::error::Result;
-use crate::image::{Globals, Image};
+use crate::image::Image;
 use crate::memory::share::AllCores;
-use crate::memory::{Memory, read_slice};
 use crate::runtime::Consistency;
 use crate::source::{Origin, Source, Thread};
+use list::List;
 use looks::{Look, Roster};
 use rules::Rules;
 use std::time::{Duration, SystemTime};
@@ -136,7 +137,7 @@ pub fn capture<'a>(source: &'a dyn Source, image: &Image, options: &CaptureOptio
 fn of_core<'a>(source: &'a dyn Source, image: &Image) -> Result<Capture<'a>> {
     let memory = source.memory();
     let mut diagnostics = Diagnostics::default();
-    let order = read_order(memory, &image.globals, &mut diagnostics)?;
+    let order = List::of(source, image).read(&mut diagnostics)?;
     let roster = Roster::new(order, image.layouts.g.size);
     let mut look = roster.blank();
     roster.fill(memory, &image.layouts.g, &mut look, &AllCores);
@@ -161,81 +162,4 @@ fn of_core<'a>(source: &'a dyn Source, image: &Image) -> Result<Capture<'a>> {
         verdict: None,
         diagnostics,
     })
-}
-
-/// Pointers of `allgs` that are read at a time.
-const POINTERS_AT_ONCE: u64 = 8192;
-
-/// Most gs that are taken: more than any process can hold on this hardware.
-const MOST_GS: u64 = 100_000_000;
-
-/// The pointers of `runtime.allgs`. A running target may append meanwhile: `allglen` is read before
-/// `allgptr`, as the runtime's own readers do (runtime/proc.go, atomicAllG).
-pub(crate) fn read_order(
-    memory: &dyn Memory,
-    globals: &Globals,
-    diagnostics: &mut Diagnostics,
-) -> Result<Vec<Addr>> {
-    let (array, claimed) = locate_order(memory, globals)?;
-    let len = claimed.min(room(memory, globals));
-    if len < claimed {
-        diagnostics.warn(
-            format!("the list of goroutines is damaged: it claims {claimed} and has room for {len}"),
-            "goroutines may be missing, or shown that are none",
-        );
-    }
-    let mut order = read_pointers(memory, array, 0, len);
-    let missing = len.saturating_sub(order.len() as u64);
-    if missing > 0 {
-        diagnostics.warn(
-            format!(
-                "the list of goroutines can be read only in part: {missing} of {len} pointers are missing"
-            ),
-            "those goroutines are not shown",
-        );
-    }
-    order.retain(|g| !g.is_null());
-    Ok(order)
-}
-
-/// The pointers that were added to `allgs` after the first `known`.
-pub(crate) fn read_order_from(memory: &dyn Memory, globals: &Globals, known: usize) -> Result<Vec<Addr>> {
-    let (array, len) = locate_order(memory, globals)?;
-    let len = len.min(room(memory, globals));
-    let mut order = read_pointers(memory, array, known as u64, len);
-    order.retain(|g| !g.is_null());
-    Ok(order)
-}
-
-fn read_pointers(memory: &dyn Memory, array: Addr, from: u64, len: u64) -> Vec<Addr> {
-    let mut order = Vec::new();
-    let mut done = from;
-    while done < len.min(MOST_GS) {
-        let now = POINTERS_AT_ONCE.min(len - done);
-        let mut bytes = vec![0; (now * 8) as usize];
-        let at = array.offset(done * 8);
-        if memory.read(at, &mut bytes).is_err() {
-            let rest = (0..now).map_while(|i| memory.read_addr(at.offset(i * 8)).ok());
-            order.extend(rest);
-            break;
-        }
-        order.extend(bytes.as_chunks::<8>().0.iter().map(|b| Addr::new(u64::from_le_bytes(*b))));
-        done += now;
-    }
-    order
-}
-
-/// For how many pointers `runtime.allgs` has room (`cap`). It only grows, and does so before `allglen`
-/// does: read after that, it is never too small.
-fn room(memory: &dyn Memory, globals: &Globals) -> u64 {
-    read_slice(memory, globals.allgs.value).map_or(u64::MAX, |slice| slice.cap)
-}
-
-fn locate_order(memory: &dyn Memory, globals: &Globals) -> Result<(Addr, u64)> {
-    if let (Some(len), Some(ptr)) = (globals.allglen, globals.allgptr) {
-        let len = memory.read_u64(len.value)?;
-        return Ok((memory.read_addr(ptr.value)?, len));
-    }
-    let slice = read_slice(memory, globals.allgs.value)?;
-    Ok((slice.array, slice.len))
 }

@@ -3,6 +3,7 @@
 //! copies are proved, and what can't be proved is read in another stop.
 
 use super::key::{Key, Settled};
+use super::list::List;
 use super::looks::{Keys, Look, Roster, make_ready};
 use super::pace::{Extent, Forecast};
 use super::rules::{Rule, Rules};
@@ -10,7 +11,7 @@ use super::scheduler::Scheduler;
 use super::stacks::{self, Captured, Copies, Prepared, Read, Wanted};
 use super::system::{self, SystemStacks};
 use super::verify::{Answer, Truth, Verdict};
-use super::{Capture, CaptureOptions, Instant, Stopping, read_order};
+use super::{Capture, CaptureOptions, Instant, Stopping};
 use crate::addr::{Addr, Nanotime, Span, Tid};
 use crate::diag::Diagnostics;
 use crate::error::{ErrorKind, Result};
@@ -99,6 +100,7 @@ struct Session<'a, 'i> {
     /// What the kernel counted of each thread before anything was read.
     first: Vec<Activity>,
     voids: usize,
+    list: List<'a>,
     roster: Roster,
     look: Look,
     /// The last look before the stop: what is equal after it did not run.
@@ -145,7 +147,8 @@ impl<'a, 'i> Session<'a, 'i> {
     ) -> Result<Session<'a, 'i>> {
         let memory = source.memory();
         let mut diagnostics = Diagnostics::default();
-        let order = read_order(memory, &image.globals, &mut diagnostics)?;
+        let list = List::of(source, image);
+        let order = list.read(&mut diagnostics)?;
         let roster = Roster::new(order, image.layouts.g.size);
         Ok(Session {
             source,
@@ -165,6 +168,7 @@ impl<'a, 'i> Session<'a, 'i> {
             states: FxHashMap::default(),
             scheduler: Scheduler::find(memory, &image.globals, &image.layouts),
             look: roster.blank(),
+            list,
             roster,
             base: Keys::default(),
             based: Clock::now(),
@@ -481,9 +485,7 @@ impl<'a, 'i> Session<'a, 'i> {
 
     /// Takes over gs that were added to `allgs` since the roster was made.
     fn take_new(&mut self) {
-        let Ok(order) = super::read_order_from(self.memory, &self.image.globals, self.roster.len()) else {
-            return;
-        };
+        let Ok(order) = self.list.read_from(self.roster.len()) else { return };
         let known = self.roster.len();
         for at in order {
             if self.roster.number_of(at).is_none() {
