@@ -68,7 +68,7 @@ impl ByCode {
             return ByCode::default();
         }
         let (followed, skipped) = chosen(inputs);
-        let statics = inputs.image.memory(&inputs.snapshot.memory);
+        let statics = inputs.memory();
         let machine = || ahead::machine(inputs.image, &statics, &watched);
         let (spent, left_out) = (AtomicU64::new(0), AtomicU64::new(skipped));
         let one = |machine: &mut Machine<'_>, index: &u32| {
@@ -111,7 +111,7 @@ impl Subject<'_> {
             return None;
         }
         let walk = inputs.unwinder.walk(g);
-        let taking = taking(&inputs.snapshot.memory, blocked, index);
+        let taking = taking(&inputs.memory(), blocked, index);
         let sure = is_told_by_frames(inputs, blocked, index, g, &walk, taking.is_some());
         Some(Subject { g, walk, taking, sure })
     }
@@ -149,8 +149,8 @@ fn follow(
     let Some(Subject { g, walk, taking, sure }) = Subject::of(inputs, blocked, index) else {
         return Default::default();
     };
-    let memory = &inputs.snapshot.memory;
-    let Outlook { all, spent } = ahead::ahead(machine, inputs.image, memory, g, &walk, taking, watched);
+    let memory = inputs.memory();
+    let Outlook { all, spent } = ahead::ahead(machine, inputs.image, &memory, g, &walk, taking, watched);
     let found = |one: Ahead| found(inputs, Agent::Goroutine(index), sure, one);
     (all.into_iter().map(found).collect(), spent)
 }

@@ -14,7 +14,7 @@ pub use act::{Act, act};
 
 use crate::addr::Addr;
 use crate::diag::Diagnostics;
-use crate::image::Image;
+use crate::image::{Image, ImageMemory};
 use crate::memory::cache::PageCache;
 use crate::runtime::timer::Timer;
 use crate::runtime::{G, Snapshot};
@@ -380,6 +380,12 @@ pub struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
+    /// Memory of the instant; what never changes comes from the files of the target, since a core need not
+    /// have it.
+    pub fn memory(&self) -> ImageMemory<'_> {
+        self.image.memory(&self.snapshot.memory)
+    }
+
     /// The frames of a goroutine from the innermost of Go on.
     pub fn frames(&self, index: usize) -> &[Frame] {
         let frames = self.stacks.get(index).map_or(&[][..], |stack| stack.frames.as_slice());

@@ -104,7 +104,7 @@ fn index(agent: Agent) -> Option<u32> {
 
 /// Which of the locks each goroutine holds by what it did.
 fn holdings(inputs: &Inputs<'_>, blocked: &Blocked, looked_at: &[u32], locks: &Locks) -> Holdings {
-    let statics = inputs.image.memory(&inputs.snapshot.memory);
+    let memory = inputs.memory();
     let spent = AtomicU64::new(0);
     let one = |before: &mut Before<'_>, index: &u32| {
         let subject = Subject::of(inputs, blocked, *index).filter(|subject| subject.sure)?;
@@ -112,12 +112,12 @@ fn holdings(inputs: &Inputs<'_>, blocked: &Blocked, looked_at: &[u32], locks: &L
             return None;
         }
         let start = before.spent();
-        let mut held = before.held(&inputs.snapshot.memory, &subject.walk, subject.taking);
+        let mut held = before.held(&memory, &subject.walk, subject.taking);
         spent.fetch_add(before.spent().saturating_sub(start), Ordering::Relaxed);
         held.retain(|held| locks.contains_key(&held.word));
         (!held.is_empty()).then_some((*index, held))
     };
-    let before = || Before::new(inputs.image, &statics);
+    let before = || Before::new(inputs.image, &memory);
     looked_at.par_iter().map_init(before, one).flatten_iter().collect()
 }
 
