@@ -3,6 +3,8 @@
 //! structures: timers, writers in line, who runs a Once. What the code of other goroutines will still do
 //! is another's business.
 
+mod contexts;
+
 use super::blocked::{Act, Blocked, Inputs, Kind, Object, ObjectKind, Operation, State, Want, act};
 use super::frames;
 use crate::addr::Addr;
@@ -161,8 +163,8 @@ pub fn place_of(frame: &Frame) -> String {
 /// What the runtime's own structures prove.
 pub struct Provable<'a> {
     inputs: &'a Inputs<'a>,
-    /// Channels that a timer of package context closes.
-    contexts: FxHashSet<Addr>,
+    /// Channels that a timer of package context closes, and how.
+    contexts: FxHashMap<Addr, &'static str>,
     /// Who runs the function of which Once.
     once: FxHashMap<Addr, Vec<u32>>,
     /// Whether the goroutine of package os/signal is there.
@@ -173,7 +175,7 @@ impl<'a> Provable<'a> {
     /// Gets ready for the objects in `blocked`.
     pub fn new(inputs: &'a Inputs<'a>, blocked: &Blocked) -> Provable<'a> {
         let signals = blocked.of.iter().flatten().any(|on| on.kind == Kind::Signal);
-        Provable { inputs, contexts: contexts(inputs, blocked), once: once(inputs, blocked), signals }
+        Provable { inputs, contexts: contexts::ended(inputs, blocked), once: once(inputs, blocked), signals }
     }
 
     fn at(&self, index: u32) -> String {
@@ -190,8 +192,8 @@ impl<'a> Provable<'a> {
                 "is set to send on it"
             };
             found.push(waker(Agent::Time, Trust::Certain, because));
-        } else if self.contexts.contains(&object.address) {
-            found.push(waker(Agent::Time, Trust::Certain, "ends the context whose Done it is"));
+        } else if let Some(because) = self.contexts.get(&object.address) {
+            found.push(waker(Agent::Time, Trust::Certain, because));
         }
         if self.signals && object.type_name.as_deref() == Some("chan os.Signal") {
             found.push(waker(Agent::Outside, Trust::Possible, "can send a signal that is passed on to it"));
@@ -357,39 +359,6 @@ impl Provable<'_> {
 
 /// Bytes above a frame in which its caller keeps the arguments of the call.
 const ARGUMENTS: u64 = 64;
-
-/// Where `done` has its channel in a `context.cancelCtx` (`context/context.go`): the data word of the
-/// atomic.Value at 24, alike in all releases 1.18 to 1.27.
-const DONE: u64 = 32;
-
-/// Channels that timers of package context close. The timer calls a closure that captured the context;
-/// 1.20 has one pointer more on the way. Only channels that are waited for count, so that a wrong path
-/// leads nowhere.
-fn contexts(inputs: &Inputs<'_>, blocked: &Blocked) -> FxHashSet<Addr> {
-    let heap = inputs.source.memory();
-    let waited: FxHashSet<Addr> =
-        blocked.objects.iter().filter(|o| o.kind == ObjectKind::Channel).map(|o| o.address).collect();
-    let calls: FxHashSet<Addr> =
-        inputs.image.modules.functions_named("time.goFunc").iter().map(|f| f.entry()).collect();
-    let mut found = FxHashSet::default();
-    if waited.is_empty() {
-        return found;
-    }
-    for timer in blocked.timers.iter().filter(|timer| calls.contains(&timer.function)) {
-        let Ok(code) = heap.read_addr(timer.argument) else { continue };
-        let name = inputs.image.modules.find(code).map(|f| f.name());
-        if !name.is_some_and(|name| name.starts_with("context.WithDeadline")) {
-            continue;
-        }
-        for word in [8, 16, 24] {
-            let context = heap.read_addr(timer.argument.offset(word)).unwrap_or_default();
-            let direct = heap.read_addr(context.offset(DONE));
-            let embedded = heap.read_addr(context).and_then(|inner| heap.read_addr(inner.offset(DONE)));
-            found.extend([direct, embedded].into_iter().flatten().filter(|done| waited.contains(done)));
-        }
-    }
-    found
-}
 
 /// Who runs the function of which Once: their frame of `Once.doSlow` holds its address, for the deferred
 /// calls that end it.
