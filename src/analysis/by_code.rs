@@ -1,5 +1,5 @@
 //! Analysis: who could wake a goroutine, by what the code of all goroutines will still do
-//! ([`super::ahead`]), and who holds a lock, by what it has done as well ([`holders`]).
+//! ([`super::ahead`]), and who holds a lock, by what it has done as well (`holders`).
 
 mod holders;
 
