@@ -11,7 +11,9 @@ use crate::image::layout::field::Field;
 use crate::image::layout::schema;
 use crate::image::{Found, Globals, Image, Provenance, testing};
 use crate::memory::{Memory, ReadError, ReadFail, ReadResult};
-use crate::source::{Activity, Auxv, Crash, Mapping, Origin, Source, Stopped, Thread, Tracer};
+use crate::source::{
+    Activity, Auxv, Crash, General, Mapping, Origin, Registers, Source, Stopped, Thread, Tracer,
+};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Mutex;
@@ -26,6 +28,10 @@ const ALLM: u64 = BASE + 0x30;
 const POINTERS: u64 = BASE + 0x1000;
 const M: u64 = BASE + 0x8000;
 const GS: u64 = BASE + 0x1_0000;
+/// Where the only thread has its stack.
+const SENDER_SP: u64 = BASE + 0x9000;
+const P: u64 = BASE + 0xb000;
+const SUDOG: u64 = BASE + 0xa000;
 const G_SIZE: u64 = 0x400;
 /// Behind the members of a g: a word that never changes.
 const STILL: u32 = 0x3f0;
@@ -171,6 +177,7 @@ impl Scripted {
         }
         bytes.word(ALLM, M);
         bytes.word(M + u64::from(image.layouts.m.procid.offset), 1);
+        bytes.word(M + u64::from(image.layouts.m.p.offset), P);
         (0..COUNT).for_each(|g| bytes.make(g));
         let state = State { bytes: all, script, stops: 0, left: Vec::new(), activity: Vec::new() };
         let origin = Origin::Live { pid: Pid(1) };
@@ -204,7 +211,22 @@ impl Tracer for Stops<'_> {
         state.left.push(leave.len());
         let now = if state.stops == 1 { Moment::Stop } else { Moment::SecondStop };
         state.play(self.0.layout, |moment| moment == now);
-        let threads = vec![Thread { tid: Tid(1), name: None, registers: None, asleep_at: None, state: None }];
+        let sp = Addr::new(SENDER_SP);
+        let registers = Registers {
+            pc: Addr::new(testing::TEXT),
+            sp,
+            bp: Addr::NULL,
+            lr: None,
+            g: Addr::NULL,
+            general: General::default(),
+        };
+        let threads = vec![Thread {
+            tid: Tid(1),
+            name: None,
+            registers: Some(registers),
+            asleep_at: None,
+            state: None,
+        }];
         Ok(Stopped { threads, left: leave.to_vec(), running: Vec::new() })
     }
 
@@ -323,6 +345,31 @@ fn what_is_parked_is_accepted_unread() {
 fn a_coroutine_is_switched_to_without_a_trace() {
     let script = || vec![change(Moment::Stop, |b| b.touch_stack(ONE))];
     is_closed_by(Rule::Coroutines, script, |b| b.reason(ONE, COROUTINE));
+}
+
+/// Who sends has copied the value and has not yet made the receiver runnable: its sudog, or its g itself, is
+/// in a frame of a thread with a P.
+fn sends(b: &mut Bytes<'_>, in_frame: u64) {
+    b.word(SUDOG, g_at(ONE));
+    b.word(SENDER_SP + 0x40, in_frame);
+}
+
+#[test]
+fn a_receiver_is_written_to_before_it_is_made_runnable() {
+    let script = || vec![change(Moment::Stop, |b| b.touch_stack(ONE))];
+    is_closed_by(Rule::Handed, script, |b| sends(b, SUDOG));
+    is_closed_by(Rule::Handed, script, |b| sends(b, g_at(ONE)));
+}
+
+#[test]
+fn whoever_a_closed_channel_lets_go_is_in_a_list() {
+    let script = || vec![change(Moment::Stop, |b| b.touch_stack(ONE))];
+    is_closed_by(Rule::Handed, script, |b| {
+        let link = b.layout.schedlink;
+        b.member(ONE + 1, link, &g_at(ONE).to_le_bytes());
+        sends(b, g_at(ONE + 1));
+        b.word(SUDOG, 0);
+    });
 }
 
 #[test]

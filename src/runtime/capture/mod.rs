@@ -6,6 +6,7 @@
 //! changed between two early looks, those that run or are about to, and the scheduler itself.
 //! docs/ARCHITECTURE.md, "The proof", has the argument and its holes.
 
+mod handed;
 #[cfg(test)]
 mod holes;
 pub mod key;

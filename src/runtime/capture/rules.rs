@@ -13,6 +13,9 @@ pub enum Rule {
     /// `m.curg` of every m is read in the stop, whatever its status: the runtime may work for it on a
     /// system stack.
     WorkedFor,
+    /// A goroutine of which the g or the sudog is in the frames of a thread that has a P is read in the stop:
+    /// whoever sends to it writes to its stack before it becomes runnable.
+    Handed,
     /// gs that were added to `allgs` are looked for in the stop.
     New,
     /// An early copy of a stack counts only between two equal looks at its g.

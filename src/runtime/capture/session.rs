@@ -2,6 +2,7 @@
 //! the stop; in it nothing is parsed, compared or faulted in that can be avoided; after it the early
 //! copies are proved, and what can't be proved is read in another stop.
 
+use super::handed::handed;
 use super::key::{Key, Settled};
 use super::list::List;
 use super::looks::{Keys, Look, Roster, make_ready};
@@ -422,6 +423,9 @@ impl<'a, 'i> Session<'a, 'i> {
         let ms = self.ms();
         for index in self.spared(&ms, &stopped.left) {
             read.remove(&index);
+        }
+        if self.rules.hold(Rule::Handed) {
+            read.extend(handed(self.memory, &self.roster, self.image, &ms, &stopped.threads));
         }
         match extent {
             Extent::Everything => read.extend(0..self.roster.len()),
