@@ -500,8 +500,22 @@ fn what_the_collector_writes_moves_nobody() {
     assert_eq!((capture.pauses.len(), capture.read_in_stop, capture.proved), (1, 0, COUNT));
 }
 
-/// The hole that stays: 256 times off the processor between two looks, back at the same place.
-/// The check does see it.
+#[test]
+fn whoever_is_off_and_on_all_the_time_is_read_in_the_stop() {
+    let script = || {
+        let begin = change(Moment::Read(g_at(ONE)), |b| b.count(ONE, 100));
+        let later = change(Moment::Stop, |b| {
+            b.touch_stack(ONE);
+            b.count(ONE, 128);
+            b.count(ONE, 128);
+        });
+        vec![begin, later]
+    };
+    is_closed_by(Rule::Often, script, nothing);
+}
+
+/// The hole that stays: 256 times off the processor between two looks, back at the same place, by one that
+/// seemed to be still before. The check does see it.
 #[test]
 fn a_count_that_wraps_is_what_the_key_cannot_see() {
     let twice = |b: &mut Bytes<'_>| {

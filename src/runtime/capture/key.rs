@@ -10,6 +10,9 @@ use crate::runtime::{Status, decode};
 /// The scan bit of `g.atomicstatus`, `_Gscan` (runtime/runtime2.go).
 pub const SCAN_BIT: u32 = 0x1000;
 
+/// How often a goroutine leaves the processor that does its work now and then while stacks are copied.
+const FEW_TIMES: u8 = 4;
+
 /// What stays equal exactly as long as a goroutine does not run, but for those that [`Settled`] tells
 /// apart. The garbage collector writes other members of parked gs, so whole bytes prove nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +40,12 @@ impl Key {
             tracking_seq: view.get(layout.tracking_seq).ok()?,
             sleep_when: view.get_opt(layout.sleep_when).ok()?.map_or(0, |t| t.0),
         })
+    }
+
+    /// Whether its goroutine left the processor more than a few times since it had the key `before`: such a one
+    /// may do so a multiple of 256 times between two looks, and be at the same place.
+    pub fn often_since(&self, before: &Key) -> bool {
+        self.tracking_seq.wrapping_sub(before.tracking_seq) > FEW_TIMES
     }
 
     /// The raw status without the scan bit.

@@ -383,6 +383,13 @@ impl Roster {
         pairs.filter(|(_, (a, b))| a != b).map(|(index, _)| *index as usize).collect()
     }
 
+    /// The numbers of the gs that left the processor often from look `a` to look `b`.
+    pub fn often(&self, a: &Keys, b: &Keys) -> Vec<usize> {
+        let pairs = self.reading.iter().zip(a.0.iter().zip(&b.0));
+        let often = |(a, b): (&Option<Key>, &Option<Key>)| b.as_ref()?.often_since(a.as_ref()?).then_some(());
+        pairs.filter_map(|(index, pair)| often(pair).map(|()| *index as usize)).collect()
+    }
+
     /// The gs that could be read, with their keys.
     pub fn keyed<'a>(&'a self, keys: &'a Keys) -> impl Iterator<Item = (usize, &'a Key)> + 'a {
         let pairs = self.reading.iter().zip(&keys.0);

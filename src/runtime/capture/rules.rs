@@ -16,6 +16,9 @@ pub enum Rule {
     /// A goroutine of which the g or the sudog is in the frames of a thread that has a P is read in the stop:
     /// whoever sends to it writes to its stack before it becomes runnable.
     Handed,
+    /// A goroutine that left the processor often while the early copies were made is read in the stop: the
+    /// count of that may have wrapped later.
+    Often,
     /// gs that were added to `allgs` are looked for in the stop.
     New,
     /// An early copy of a stack counts only between two equal looks at its g.

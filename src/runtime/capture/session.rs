@@ -222,6 +222,9 @@ impl<'a, 'i> Session<'a, 'i> {
         self.bytes_read += self.copies.copy(&self.parked(&before), self.memory, &self.readers);
         self.based = Clock::now();
         self.base = self.keys();
+        if self.rules.hold(Rule::Often) {
+            self.hot.extend(self.roster.often(&before, &self.base));
+        }
         if self.rules.hold(Rule::Between) {
             let moved: FxHashSet<usize> = self.roster.differing(&before, &self.base).into_iter().collect();
             let mut again = self.parked(&self.base);
