@@ -485,7 +485,7 @@ fn each_member_of_the_key_catches_what_the_others_do_not() {
             let mut bytes = Bytes { all: &mut state.bytes, layout: target.layout };
             bytes.word(g_at(ONE) + u64::from(STILL), still);
         }
-        let verdict = run(&target, &less, Rules::ALL).verdict.unwrap();
+        let verdict = run(&target, &less, Rules::without(Rule::Afterwards)).verdict.unwrap();
         assert_eq!(verdict.different, 1, "without {name}");
     }
 }
@@ -511,7 +511,21 @@ fn whoever_is_off_and_on_all_the_time_is_read_in_the_stop() {
         });
         vec![begin, later]
     };
-    is_closed_by(Rule::Often, script, nothing);
+    // From 160 to 4, which is as if it had hardly ever moved.
+    is_closed_by(Rule::Often, script, |b| b.count(ONE, 160));
+}
+
+#[test]
+fn a_stack_that_is_not_as_it_was_copied_tells_that_the_count_wrapped() {
+    let script = || {
+        let burst = change(Moment::Stop, |b| {
+            b.touch_stack(ONE);
+            b.count(ONE, 128);
+            b.count(ONE, 128);
+        });
+        vec![burst]
+    };
+    is_closed_by(Rule::Afterwards, script, |b| b.count(ONE, 100));
 }
 
 /// The hole that stays: 256 times off the processor between two looks, back at the same place, by one that

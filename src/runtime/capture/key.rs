@@ -48,6 +48,11 @@ impl Key {
         self.tracking_seq.wrapping_sub(before.tracking_seq) > FEW_TIMES
     }
 
+    /// Whether its goroutine has left the processor more than a few times, as far as the count tells.
+    pub fn is_often_off(&self) -> bool {
+        self.tracking_seq > FEW_TIMES
+    }
+
     /// The raw status without the scan bit.
     pub fn status(&self) -> u32 {
         self.status

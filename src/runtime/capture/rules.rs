@@ -16,9 +16,13 @@ pub enum Rule {
     /// A goroutine of which the g or the sudog is in the frames of a thread that has a P is read in the stop:
     /// whoever sends to it writes to its stack before it becomes runnable.
     Handed,
-    /// A goroutine that left the processor often while the early copies were made is read in the stop: the
-    /// count of that may have wrapped later.
+    /// A goroutine that left the processor often while the early copies were made is read in the stop, and one
+    /// that does so after a stop that did not read it is not accepted: the count of that may have wrapped
+    /// in between.
     Often,
+    /// A stack that was accepted unread of a goroutine that has left the processor more than a few times is read
+    /// once more after the stop: one that is not as it was copied is not accepted.
+    Afterwards,
     /// gs that were added to `allgs` are looked for in the stop.
     New,
     /// An early copy of a stack counts only between two equal looks at its g.

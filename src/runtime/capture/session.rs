@@ -268,7 +268,9 @@ impl<'a, 'i> Session<'a, 'i> {
             }
             rounds += 1;
             let residue = self.check(&round);
-            if residue.is_empty() || rounds == ROUNDS || self.time_left() == Some(Duration::ZERO) {
+            // Where all was looked at, one stop more would meet others that are off and on all the time.
+            let last = rounds == ROUNDS || round.extent == Extent::AllGs;
+            if residue.is_empty() || last || self.time_left() == Some(Duration::ZERO) {
                 drop(tracer);
                 return Ok(self.finish(round, residue));
             }
@@ -582,19 +584,49 @@ impl<'a, 'i> Session<'a, 'i> {
     }
 
     /// Looks again after the stop: what changed since the base and was not read in the stop. What is
-    /// equal is as it was in the stop, and this look is the base of the next.
+    /// equal is as it was in the stop, and this look is the base of the next. Where the stop looked at all
+    /// itself, only those count that are off and on all the time: they may have been before it, too.
     fn check(&mut self, round: &Round) -> Vec<usize> {
-        if round.extent != Extent::Hot || !self.rules.hold(Rule::Residue) {
+        let rule = if round.extent == Extent::Hot { Rule::Residue } else { Rule::Often };
+        if round.extent == Extent::Everything || !self.rules.hold(rule) {
             return Vec::new();
         }
         let later = self.keys();
-        let mut residue = self.roster.differing(&self.base, &later);
+        let mut residue = match round.extent {
+            Extent::Hot => self.roster.differing(&self.base, &later),
+            _ => self.roster.often(&self.base, &later),
+        };
         residue.retain(|index| !round.read.contains(index));
         self.base = later;
         residue
     }
 
-    fn finish(mut self: Box<Self>, round: Round, residue: Vec<usize>) -> Capture<'a> {
+    /// Which of the stacks that are accepted unread are not as they were copied, though the key says so: its
+    /// count has wrapped. Only a goroutine that has not moved since the stop, as the last look has it, tells that.
+    fn wrapped(&self, round: &Round, residue: &[usize]) -> Vec<usize> {
+        if round.extent == Extent::Everything || !self.rules.hold(Rule::Afterwards) {
+            return Vec::new();
+        }
+        let still = |index: &usize, key: &Key| {
+            let then = self.roster.view(&self.look, *index);
+            then.and_then(|view| Key::of(view, &self.image.layouts.g)) == Some(*key)
+        };
+        let residue: FxHashSet<usize> = residue.iter().copied().collect();
+        let unread = |index: &usize| !round.read.contains(index) && !residue.contains(index);
+        let keyed = self.roster.keyed(&self.base).filter(|(_, key)| key.is_often_off());
+        let wanted: Vec<Wanted> = keyed
+            .filter(|(index, key)| unread(index) && still(index, key))
+            .filter_map(|(index, key)| Wanted::parked(index, key))
+            .collect();
+        let mut unlike = self.copies.unlike(&wanted, self.memory, &self.readers);
+        let keys = self.roster.keys_of(self.memory, &unlike, &self.image.layouts.g);
+        let mut keys = keys.into_iter();
+        unlike.retain(|index| keys.next().flatten().is_some_and(|key| still(index, &key)));
+        unlike
+    }
+
+    fn finish(mut self: Box<Self>, round: Round, mut residue: Vec<usize>) -> Capture<'a> {
+        residue.extend(self.wrapped(&round, &residue));
         self.copies.forget(round.read.iter().copied());
         self.copies.keep(round.copy);
         let mut consistency = vec![Consistency::Exact; self.roster.len()];

@@ -126,6 +126,26 @@ impl Plan {
         missing
     }
 
+    /// Reads all ranges into what this thread keeps for that, and lets `use_it` have the bytes and the stacks
+    /// that are missing.
+    fn read<T>(&self, memory: &dyn Memory, use_it: impl FnOnce(&[u8], &[usize]) -> T) -> T {
+        SCRATCH.with_borrow_mut(|scratch| {
+            if scratch.len() < self.total {
+                scratch.resize(self.total, 0);
+            }
+            let bytes = scratch.get_mut(..self.total).unwrap_or_default();
+            let mut pieces = self.pieces(bytes);
+            memory.read_pieces(&mut pieces);
+            let outcomes: Vec<Outcome> = pieces.iter().map(Outcome::of).collect();
+            let missing = self.mend(bytes, &outcomes, memory);
+            let used = use_it(bytes, &missing);
+            if scratch.len() > 4 * BYTES_AT_ONCE {
+                *scratch = Vec::new();
+            }
+            used
+        })
+    }
+
     /// Goes through all stacks with the range that each lies in.
     fn each_range(&self, mut visit: impl FnMut(usize, usize, &Wanted, usize)) {
         let mut stacks = self.stacks.iter().enumerate().peekable();
@@ -190,6 +210,20 @@ fn sorted(wanted: &[Wanted]) -> Vec<Wanted> {
     let count = within.count();
     sorted.truncate(count);
     sorted
+}
+
+/// What is read at once of `wanted`.
+fn plans(wanted: &[Wanted]) -> Vec<Plan> {
+    let mut plans = vec![Plan::default()];
+    for want in sorted(wanted) {
+        if plans.last().is_some_and(Plan::full) {
+            plans.push(Plan::default());
+        }
+        if let Some(plan) = plans.last_mut() {
+            plan.add(want);
+        }
+    }
+    plans
 }
 
 thread_local! {
@@ -281,31 +315,8 @@ impl Copies {
     /// Copies `wanted`, part by part, so that little more than what is kept is ever held. Returns the
     /// bytes that were read.
     pub fn copy(&mut self, wanted: &[Wanted], memory: &dyn Memory, share: &impl Share) -> u64 {
-        let mut plans = vec![Plan::default()];
-        for want in sorted(wanted) {
-            if plans.last().is_some_and(Plan::full) {
-                plans.push(Plan::default());
-            }
-            if let Some(plan) = plans.last_mut() {
-                plan.add(want);
-            }
-        }
-        let parts = share.map(plans, |plan| {
-            SCRATCH.with_borrow_mut(|scratch| {
-                if scratch.len() < plan.total {
-                    scratch.resize(plan.total, 0);
-                }
-                let bytes = scratch.get_mut(..plan.total).unwrap_or_default();
-                let mut pieces = plan.pieces(bytes);
-                memory.read_pieces(&mut pieces);
-                let outcomes: Vec<Outcome> = pieces.iter().map(Outcome::of).collect();
-                let missing = plan.mend(bytes, &outcomes, memory);
-                let packed = plan.pack(bytes, &missing);
-                if scratch.len() > 4 * BYTES_AT_ONCE {
-                    *scratch = Vec::new();
-                }
-                (plan.total as u64, packed)
-            })
+        let parts = share.map(plans(wanted), |plan| {
+            (plan.total as u64, plan.read(memory, |bytes, missing| plan.pack(bytes, missing)))
         });
         let mut read: u64 = 0;
         for (bytes, packed) in parts {
@@ -313,6 +324,22 @@ impl Copies {
             self.take(packed);
         }
         read
+    }
+
+    /// Reads `wanted` and says which are there and not as they were copied.
+    pub fn unlike(&self, wanted: &[Wanted], memory: &dyn Memory, share: &impl Share) -> Vec<usize> {
+        let unlike = share.map(plans(wanted), |plan| {
+            plan.read(memory, |bytes, missing| {
+                let stacks = plan.stacks.iter().enumerate();
+                let there = stacks.filter(|(nth, _)| missing.binary_search(nth).is_err());
+                let unlike = there.filter(|(_, (want, offset))| {
+                    let now = bytes.get(*offset..offset.saturating_add(want.span.len as usize));
+                    self.span(want.index) == Some(want.span) && self.bytes(want.index) != now
+                });
+                unlike.map(|(_, (want, _))| want.index).collect::<Vec<usize>>()
+            })
+        });
+        unlike.concat()
     }
 
     /// Takes a copy; it replaces older ones of the same goroutines.
