@@ -300,8 +300,8 @@ fn no_thread_slips_through_while_threads_come_and_go() {
         let stopped = tracer.stop(LIMIT).unwrap();
         let listed = states(target.pid());
         assert_eq!(stopped.running, []);
-        assert_eq!(tids(&stopped), listed.iter().map(|(tid, _)| *tid).collect::<Vec<_>>());
         assert!(listed.iter().all(|(_, state)| *state == 't'), "{listed:?}");
+        assert_eq!(tids(&stopped), listed.iter().map(|(tid, _)| *tid).collect::<Vec<_>>());
         tracer.resume().unwrap();
     }
     drop(tracer);

@@ -105,7 +105,8 @@ impl<'p> LiveTracer<'p> {
         leave.sort_unstable();
         self.hold.get_or_insert_with(Hold::new);
         self.refresh()?;
-        self.seize(&leave)?;
+        let mut gone = Vec::new();
+        self.seize(&leave, &mut gone)?;
         let began = Instant::now();
         let deadline = began.checked_add(limit);
         self.began.get_or_insert(began);
@@ -118,7 +119,8 @@ impl<'p> LiveTracer<'p> {
                 break;
             }
             self.refresh()?;
-            if self.seize(&leave)? == 0 {
+            // One that ended before it could be seized may have started another.
+            if self.seize(&leave, &mut gone)? == 0 {
                 break;
             }
         }
@@ -150,24 +152,27 @@ impl<'p> LiveTracer<'p> {
         Ok(())
     }
 
-    /// Becomes the tracer of the threads that have none; says of how many.
-    fn seize(&mut self, leave: &[i32]) -> Result<usize> {
-        let mut seized = 0usize;
+    /// Becomes the tracer of the threads that have none. Says how many these were, with those that ended first,
+    /// which go into `gone`; one that is there already does not count again, as long as it may be listed.
+    fn seize(&mut self, leave: &[i32], gone: &mut Vec<i32>) -> Result<usize> {
+        let mut free = 0usize;
         for t in &mut self.threads {
             if t.state != State::Free || leave.binary_search(&t.host).is_ok() {
                 continue;
             }
             t.state = match sys::seize(t.host) {
-                Ok(()) => {
-                    seized = seized.saturating_add(1);
-                    State::Seized
-                }
+                Ok(()) => State::Seized,
                 Err(Errno::ESRCH) => State::Ended,
                 Err(_) if ended(self.process, t.host) => State::Ended,
                 Err(e) => return Err(cannot_seize(self.process, t.host, e)),
             };
+            if t.state == State::Ended && gone.contains(&t.host) {
+                continue;
+            }
+            gone.extend((t.state == State::Ended).then_some(t.host));
+            free = free.saturating_add(1);
         }
-        Ok(seized)
+        Ok(free)
     }
 
     fn interrupt(&mut self) {
