@@ -96,7 +96,9 @@ impl<'a, N: Notes> Machine<'a, N> {
 
     /// Gives a frame its share.
     fn begin(&mut self) -> u32 {
-        let share = self.limits.frame.min(self.left_of_all);
+        // Half of the rest at most: the frames outside hold locks too, and what is inside may be all of a
+        // network library.
+        let share = self.limits.frame.min(self.left_of_all.div_ceil(2));
         self.left = share;
         share
     }
