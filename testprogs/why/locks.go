@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 )
@@ -25,6 +27,7 @@ func init() {
 	add("group", groupWithoutDone)
 	add("groupmember", groupMember)
 	add("behindio", lockBehindIO)
+	add("behindquery", lockBehindQuery)
 	add("ring300", ring)
 	add("many", many)
 	add("spinner", spinner)
@@ -408,6 +411,36 @@ func lockBehindIO(t *teller) {
 	})
 	t.start(func(say func(fact)) {
 		say(fact{name: "waiter", waits: "mutex", objects: on(mu), wakers: []string{"reader"}})
+		mu.Lock()
+		mu.Unlock()
+	})
+}
+
+// query asks and waits for the answer, deep in two libraries.
+func query(conn net.Conn) (int, error) {
+	if _, err := fmt.Fprintf(conn, "STOCK\n"); err != nil {
+		return 0, err
+	}
+	answer, err := bufio.NewReader(conn).ReadString('\n')
+	return len(answer), err
+}
+
+// lockBehindQuery: who has the lock waits for an answer that does not come.
+func lockBehindQuery(t *teller) {
+	mu := &sync.Mutex{}
+	conn, _ := connect()
+	stock := map[string]int{}
+	t.first(func(say func(fact), begun func()) {
+		mu.Lock()
+		defer mu.Unlock()
+		begun()
+		say(fact{name: "asker", waits: "io", wakers: []string{outside}})
+		if n, err := query(conn); err == nil && n > 0 {
+			stock["book"]--
+		}
+	})
+	t.start(func(say func(fact)) {
+		say(fact{name: "waiter", waits: "mutex", objects: on(mu), wakers: []string{"asker"}})
 		mu.Lock()
 		mu.Unlock()
 	})
