@@ -377,6 +377,11 @@ impl Roster {
         Some(StructView::new(bytes, *self.order.get(index)?))
     }
 
+    /// The key of a g as a look has it.
+    pub fn key(&self, look: &Look, index: usize, layout: &schema::G) -> Option<Key> {
+        Key::of(self.view(look, index)?, layout)
+    }
+
     /// The numbers of all gs whose keys differ, or that one of the looks could not read.
     pub fn differing(&self, a: &Keys, b: &Keys) -> Vec<usize> {
         let pairs = self.reading.iter().zip(a.0.iter().zip(&b.0));

@@ -429,7 +429,7 @@ impl<'a, 'i> Session<'a, 'i> {
         for index in self.spared(&ms, &stopped.left) {
             read.remove(&index);
         }
-        if self.rules.hold(Rule::Handed) {
+        if extent != Extent::Everything && self.rules.hold(Rule::Handed) {
             read.extend(handed(self.memory, &self.roster, self.image, &ms, &stopped.threads));
         }
         match extent {
@@ -477,10 +477,14 @@ impl<'a, 'i> Session<'a, 'i> {
         gs.filter(|index| self.open.contains(index) && self.in_system_call(*index)).collect()
     }
 
+    /// The key of a goroutine as it was read last.
+    fn key(&self, index: usize) -> Option<Key> {
+        self.roster.key(&self.look, index, &self.image.layouts.g)
+    }
+
     /// Whether a goroutine was in a system call at the base.
     fn in_system_call(&self, index: usize) -> bool {
-        let key = self.roster.view(&self.look, index).and_then(|view| Key::of(view, &self.image.layouts.g));
-        key.is_some_and(|key| decode::status(key.status(), &self.image.rules) == Status::Syscall)
+        self.key(index).is_some_and(|key| decode::status(key.status(), &self.image.rules) == Status::Syscall)
     }
 
     /// Looks at all gs in the stop; takes over those that changed since the base, or whose keys prove
@@ -607,10 +611,7 @@ impl<'a, 'i> Session<'a, 'i> {
         if round.extent == Extent::Everything || !self.rules.hold(Rule::Afterwards) {
             return Vec::new();
         }
-        let still = |index: &usize, key: &Key| {
-            let then = self.roster.view(&self.look, *index);
-            then.and_then(|view| Key::of(view, &self.image.layouts.g)) == Some(*key)
-        };
+        let still = |index: &usize, key: &Key| self.key(*index) == Some(*key);
         let residue: FxHashSet<usize> = residue.iter().copied().collect();
         let unread = |index: &usize| !round.read.contains(index) && !residue.contains(index);
         let keyed = self.roster.keyed(&self.base).filter(|(_, key)| key.is_often_off());
@@ -649,8 +650,7 @@ impl<'a, 'i> Session<'a, 'i> {
                 break;
             }
             self.roster.look_again(self.memory, &open, &mut self.look, &ThisThread);
-            let key = |index: &usize| Key::of(self.roster.view(&self.look, *index)?, l);
-            let before: Vec<Option<Key>> = open.iter().map(key).collect();
+            let before: Vec<Option<Key>> = open.iter().map(|index| self.key(*index)).collect();
             let keyed = open.iter().zip(&before);
             let parked: Vec<Wanted> =
                 keyed.filter_map(|(index, key)| Wanted::parked(*index, key.as_ref()?)).collect();

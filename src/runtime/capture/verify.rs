@@ -2,7 +2,6 @@
 //! with what was accepted unread. For tests and benchmarks: it makes the stop as long as the rules of
 //! this folder exist to avoid.
 
-use super::key::Key;
 use super::looks::{Look, Roster};
 use super::stacks::{Copies, Wanted};
 use crate::image::layout::schema;
@@ -45,7 +44,7 @@ impl Truth {
             .with_min_len(1024)
             .filter(|i| answer.consistency.get(*i) == Some(&Consistency::Exact))
             .map(|i| {
-                let key = |look| answer.roster.view(look, i).and_then(|view| Key::of(view, layout));
+                let key = |look| answer.roster.key(look, i, layout);
                 let equal = key(answer.look) == key(&self.look) && self.same_stack(answer, i);
                 Verdict { accepted: 1, different: u64::from(!equal) }
             })
