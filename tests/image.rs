@@ -101,7 +101,7 @@ fn check(release: &str, kind: &str, image: &Image, source: &LiveProcess) {
     assert_eq!(image.wait_reasons_by, Provenance::Target, "{what}");
     assert_eq!(image.wait_reason(2), Some("IO wait"), "{what}");
     assert!(goids(image, source) > 20, "{what}");
-    let main = image.modules.functions_named("main.main");
+    let main = image.modules.functions_of(&["main.main"]).concat();
     assert_eq!(main.len(), 1, "{what}");
     assert_eq!(image.diagnostics.entries(), &[], "{what}");
 }

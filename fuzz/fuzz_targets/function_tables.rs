@@ -107,5 +107,5 @@ fn look(memory: &dyn Memory, places: &[Addr]) {
     }
     let all = modules.modules().iter().flat_map(|m| m.functions().take(200));
     assert!(all.map(|f| f.name().len()).max().is_none_or(|len| len < 1 << 20));
-    let _ = modules.functions_named("runtime.gopark");
+    let _ = modules.functions_of(&["runtime.gopark"]);
 }

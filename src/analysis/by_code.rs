@@ -12,7 +12,7 @@ use crate::memory::Memory;
 use crate::runtime::{Consistency, G, Status};
 use crate::unwind::Walk;
 use rayon::prelude::*;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Goroutines with the same stack whose code is followed; of more it is said that they were not.
@@ -188,12 +188,9 @@ const MOST_TIMERS: usize = 10_000;
 
 /// What the functions of pending timers will do (`time.AfterFunc`), each as a timer.
 fn of_timers(machine: &mut Machine<'_>, inputs: &Inputs<'_>, blocked: &Blocked) -> Vec<(Key, Found)> {
-    let calls: FxHashSet<Addr> =
-        inputs.image.modules.functions_named("time.goFunc").iter().map(|f| f.entry()).collect();
     let memory = inputs.image.memory(inputs.source.memory());
-    let set = blocked.timers.iter().filter(|timer| calls.contains(&timer.function));
     let mut all = Vec::new();
-    for timer in set.take(MOST_TIMERS) {
+    for timer in inputs.func_timers(blocked).take(MOST_TIMERS) {
         let ahead = ahead::of_timer(machine, &memory, timer.argument);
         all.extend(ahead.into_iter().map(|one| found(inputs, Agent::Time, true, one)));
     }

@@ -503,13 +503,13 @@ impl Modules {
         self.modules.get(above.checked_sub(1)?).filter(|m| m.contains(pc))
     }
 
-    /// The functions of this name. Names are not unique: assembly functions have wrappers of the
-    /// same name.
-    pub fn functions_named(&self, name: &str) -> Vec<Func<'_>> {
-        self.functions_of(&[name]).pop().unwrap_or_default()
+    /// Whether a function of this name begins at `entry`.
+    pub fn begins(&self, entry: Addr, name: &str) -> bool {
+        self.find(entry).is_some_and(|func| func.entry() == entry && func.name() == name)
     }
 
-    /// For each of `names` the functions of this name; all in one pass over the tables.
+    /// For each of `names` the functions of this name; all in one pass over the tables. Names are not unique:
+    /// assembly functions have wrappers of the same name.
     pub fn functions_of(&self, names: &[&str]) -> Vec<Vec<Func<'_>>> {
         let numbers: FxHashMap<&str, usize> = names.iter().copied().zip(0..).collect();
         let mut found = vec![Vec::new(); names.len()];

@@ -380,6 +380,12 @@ pub struct Inputs<'a> {
 }
 
 impl Inputs<'_> {
+    /// The pending timers that call a func value, their argument (`time.AfterFunc`, package context).
+    pub fn func_timers<'b>(&'b self, blocked: &'b Blocked) -> impl Iterator<Item = &'b Timer> {
+        let calls = |timer: &&Timer| self.image.modules.begins(timer.function, "time.goFunc");
+        blocked.timers.iter().filter(calls)
+    }
+
     /// Memory of the instant; what never changes comes from the files of the target, since a core need not
     /// have it.
     pub fn memory(&self) -> ImageMemory<'_> {

@@ -288,9 +288,8 @@ fn one(inputs: &Inputs<'_>, heap: &dyn Memory, at: Addr, pending: Option<Timer>)
 
 /// Until 1.22 a channel does not lead to the timer that sends on it, but the timer to the channel.
 fn channel_timers(inputs: &Inputs<'_>, heaps: &Pending) -> FxHashMap<Addr, Timer> {
-    let sends: FxHashSet<Addr> =
-        inputs.image.modules.functions_named("time.sendTime").iter().map(|f| f.entry()).collect();
-    let of_channels = heaps.timers.iter().filter(|timer| sends.contains(&timer.function));
+    let sends = |timer: &&Timer| inputs.image.modules.begins(timer.function, "time.sendTime");
+    let of_channels = heaps.timers.iter().filter(sends);
     of_channels.map(|timer| (timer.argument, *timer)).collect()
 }
 

@@ -49,9 +49,7 @@ pub fn ended(inputs: &Inputs<'_>, blocked: &Blocked) -> FxHashMap<Addr, &'static
     if search.waited.is_empty() {
         return search.found;
     }
-    let calls: FxHashSet<Addr> =
-        inputs.image.modules.functions_named("time.goFunc").iter().map(|f| f.entry()).collect();
-    for timer in blocked.timers.iter().filter(|timer| calls.contains(&timer.function)) {
+    for timer in inputs.func_timers(blocked) {
         let Ok(code) = heap.read_addr(timer.argument) else { continue };
         let name = inputs.image.modules.find(code).map(|f| f.name());
         if name.is_some_and(|name| name.starts_with("context.WithDeadline")) {
