@@ -20,7 +20,7 @@ use rustc_hash::FxHashMap;
 use std::rc::Rc;
 
 /// Much more than for what is ahead: what is found serves all goroutines that are parked at one place.
-const LIMITS: Limits = Limits { frame: 16_000, goroutine: 32_000, part_of_call: 2 };
+const LIMITS: Limits = Limits { frame: 16_000, goroutine: 16_000, part_of_goroutine: 1, part_of_call: 2 };
 
 /// How often a run is repeated because it turned out what a named value is that it calls.
 const ROUNDS: usize = 2;

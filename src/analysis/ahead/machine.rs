@@ -29,6 +29,9 @@ pub struct Limits {
     pub frame: u32,
     /// Of one goroutine. The innermost frames come first.
     pub goroutine: u32,
+    /// A frame is run with this part of what is left of that at most: those outside of it hold locks too, and
+    /// what is inside may be all of a network library.
+    pub part_of_goroutine: u32,
     /// A call is followed with this part of what is left at most: what comes after it matters as well.
     pub part_of_call: u32,
 }
@@ -96,9 +99,7 @@ impl<'a, N: Notes> Machine<'a, N> {
 
     /// Gives a frame its share.
     fn begin(&mut self) -> u32 {
-        // Half of the rest at most: the frames outside hold locks too, and what is inside may be all of a
-        // network library.
-        let share = self.limits.frame.min(self.left_of_all.div_ceil(2));
+        let share = self.limits.frame.min(self.left_of_all.div_ceil(self.limits.part_of_goroutine.max(1)));
         self.left = share;
         share
     }

@@ -177,7 +177,7 @@ pub struct Taking {
 }
 
 /// Most goroutines are done after a few hundred instructions.
-const LIMITS: Limits = Limits { frame: 4_000, goroutine: 24_000, part_of_call: 4 };
+const LIMITS: Limits = Limits { frame: 4_000, goroutine: 24_000, part_of_goroutine: 2, part_of_call: 4 };
 
 /// Frames that are run of one goroutine.
 const MOST_FRAMES: usize = 200;
