@@ -1,7 +1,8 @@
 //! Report: what the layers below know of a target and a capture, in the words of the contract.
 
-use super::model::{Capture, Cause, Crash, Hex, Ns, Target, Word, known_line};
+use super::model::{Capture, Cause, Crash, Hex, Ns, Signal, Target, Word, known_line};
 use super::units::rfc3339;
+use crate::addr::Addr;
 use crate::analysis::survey::{Fault, Survey};
 use crate::image::{Globals, Image, Provenance};
 use crate::runtime::capture::Instant;
@@ -28,10 +29,7 @@ pub fn target(source: &dyn Source, image: &Image, survey: Option<&Survey<'_>>) -
         main_version: image.build.main_version.clone(),
         build_settings: image.build.settings.clone(),
         crash: source.crash().map(|crash| Crash {
-            signal: crash.signal,
-            signal_name: signal_name(crash.signal),
-            code: crash.code,
-            fault_address: crash.fault.map(Hex),
+            signal: signal(crash.signal, crash.code, crash.fault),
             thread: crash.tid.0,
             goroutine: survey.and_then(|all| Some(all.row(all.crashed()?)?.g.id.0)),
             cause: survey.and_then(Survey::fault).map(cause),
@@ -39,12 +37,14 @@ pub fn target(source: &dyn Source, image: &Image, survey: Option<&Survey<'_>>) -
     }
 }
 
+fn signal(number: i32, code: Option<i32>, fault: Option<Addr>) -> Signal {
+    Signal { number, name: signal_name(number), code, fault_address: fault.map(Hex) }
+}
+
 fn cause(Fault { raised, at }: Fault<'_>) -> Cause {
+    let at_fault = fault(raised.signal, raised.code, raised.address);
     Cause {
-        signal: raised.signal,
-        signal_name: signal_name(raised.signal),
-        code: raised.code,
-        fault_address: fault(raised.signal, raised.code, raised.address).map(Hex),
+        signal: signal(raised.signal, Some(raised.code), at_fault),
         pc: Hex(raised.pc),
         function: at.function.to_string(),
         file: at.file.as_deref().map(str::to_owned),
@@ -85,7 +85,6 @@ fn provenance(image: &Image) -> BTreeMap<&'static str, Word> {
 
 /// The runtime's globals by name, with address and how each was found; absent ones too.
 pub(super) fn globals(all: &Globals) -> [(&'static str, Option<(Hex, Provenance)>); 8] {
-    use crate::addr::Addr;
     use crate::image::Found;
     let known = |found: Option<Found<Addr>>| found.map(|found| (Hex(found.value), found.by));
     [

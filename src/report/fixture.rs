@@ -25,10 +25,12 @@ pub fn target() -> Target {
 
 pub fn crash() -> model::Crash {
     model::Crash {
-        signal: 11,
-        signal_name: Some("SIGSEGV"),
-        code: Some(1),
-        fault_address: Some(Hex(Addr::new(0x18))),
+        signal: model::Signal {
+            number: 11,
+            name: Some("SIGSEGV"),
+            code: Some(1),
+            fault_address: Some(Hex(Addr::new(0x18))),
+        },
         thread: 7,
         goroutine: Some(18),
         cause: None,

@@ -77,20 +77,29 @@ pub struct Target {
     pub crash: Option<Crash>,
 }
 
-/// What ended a process.
+/// A signal that a process got.
 #[derive(Clone, Debug, Serialize)]
-pub struct Crash {
-    /// The signal's number.
-    pub signal: i32,
+pub struct Signal {
+    /// Its number.
+    #[serde(rename = "signal")]
+    pub number: i32,
     /// Its name, e.g. `SIGSEGV`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub signal_name: Option<&'static str>,
+    #[serde(rename = "signal_name", skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'static str>,
     /// `si_code`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<i32>,
     /// The address whose access failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault_address: Option<Hex>,
+}
+
+/// What ended a process.
+#[derive(Clone, Debug, Serialize)]
+pub struct Crash {
+    /// The signal.
+    #[serde(flatten)]
+    pub signal: Signal,
     /// The thread that died.
     pub thread: i32,
     /// The goroutine that ran on it.
@@ -104,16 +113,9 @@ pub struct Crash {
 /// A signal that the processor raised in Go code.
 #[derive(Clone, Debug, Serialize)]
 pub struct Cause {
-    /// The signal's number.
-    pub signal: i32,
-    /// Its name, e.g. `SIGSEGV`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub signal_name: Option<&'static str>,
-    /// `si_code`.
-    pub code: i32,
-    /// The address whose access failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fault_address: Option<Hex>,
+    /// The signal.
+    #[serde(flatten)]
+    pub signal: Signal,
     /// Where it was raised.
     pub pc: Hex,
     /// The function that it was raised in.

@@ -95,18 +95,18 @@ fn counts_text(report: &Report<'_>) -> String {
 }
 
 /// `SIGSEGV at 0x18`.
-fn signal_text(name: Option<&str>, number: i32, address: Option<model::Hex>) -> String {
-    let name = name.map_or_else(|| format!("signal {number}"), str::to_owned);
-    address.map_or(name.clone(), |at| format!("{name} at {}", at.0))
+fn signal_text(signal: &model::Signal) -> String {
+    let name = signal.name.map_or_else(|| format!("signal {}", signal.number), str::to_owned);
+    signal.fault_address.map_or(name.clone(), |at| format!("{name} at {}", at.0))
 }
 
 /// `killed by SIGSEGV at 0x18, thread 7, goroutine 18`, and what made the runtime abort.
 pub(super) fn crash_text(crash: &model::Crash) -> String {
     let mut text = "killed by ".to_owned();
-    text += &signal_text(crash.signal_name, crash.signal, crash.fault_address);
+    text += &signal_text(&crash.signal);
     if let Some(cause) = &crash.cause {
         text += " after ";
-        text += &signal_text(cause.signal_name, cause.signal, cause.fault_address);
+        text += &signal_text(&cause.signal);
         text += &format!(" in {}", clean(short_name(&cause.function)));
         let place = place(cause.file.as_deref(), cause.line.unwrap_or_default());
         if !place.is_empty() {
