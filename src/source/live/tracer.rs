@@ -166,10 +166,12 @@ impl<'p> LiveTracer<'p> {
                 Err(_) if ended(self.process, t.host) => State::Ended,
                 Err(e) => return Err(cannot_seize(self.process, t.host, e)),
             };
-            if t.state == State::Ended && gone.contains(&t.host) {
-                continue;
+            if t.state == State::Ended {
+                if gone.contains(&t.host) {
+                    continue;
+                }
+                gone.push(t.host);
             }
-            gone.extend((t.state == State::Ended).then_some(t.host));
             free = free.saturating_add(1);
         }
         Ok(free)
