@@ -263,7 +263,8 @@ pub fn compare(name: &str, wanted: &str, got: &str, judge: impl Fn(&str) -> bool
     tally
 }
 
-fn print_difference(name: &str, id: u64, want: &str, got: &str) {
+/// Prints where two blocks of a goroutine part.
+pub fn print_difference(name: &str, id: u64, want: &str, got: &str) {
     let (want, got): (Vec<&str>, Vec<&str>) = (want.lines().collect(), got.lines().collect());
     let at = want.iter().zip(&got).position(|(a, b)| a != b).unwrap_or(want.len().min(got.len()));
     let from = at.saturating_sub(2);
