@@ -41,6 +41,7 @@ fn compare(path: &Path, release: &str) -> (usize, Vec<String>) {
         ("allp", place(found.allp)),
         ("sched", place(found.sched)),
         ("semtable", place(found.semtable)),
+        ("mheap_", place(found.mheap)),
         ("waitReasonStrings", found.wait_reasons.map(|f| f.value.0)),
     ];
     let mut wrong = Vec::new();

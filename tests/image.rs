@@ -71,6 +71,7 @@ fn globals(image: &Image) -> Vec<(&'static str, Option<Found<Addr>>)> {
         ("runtime.allp", g.allp),
         ("runtime.sched", g.sched),
         ("runtime.semtable", g.semtable),
+        ("runtime.mheap_", g.mheap),
         ("runtime.waitReasonStrings", reasons),
     ]
 }

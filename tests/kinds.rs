@@ -62,7 +62,7 @@ fn check_info(release: &str, kind: &str, target: &Target) {
     let what = format!("{release} {kind}: {info:#}");
     let (global, layout) = ways(kind);
     let located = info["located"].as_array().expect("located");
-    for name in ["allgs", "allglen", "allgptr", "allm", "allp", "sched", "semtable"] {
+    for name in ["allgs", "allglen", "allgptr", "allm", "allp", "sched", "semtable", "mheap"] {
         let found = located.iter().find(|l| l["name"] == name).unwrap_or_else(|| panic!("{name}: {what}"));
         assert_eq!(found["by"], global, "{name}: {what}");
     }

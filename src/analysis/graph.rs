@@ -4,8 +4,8 @@
 //!
 //! Two rules keep it honest. A goroutine counts as stuck only when everybody known to be able to wake it
 //! is stuck. And a ring is a deadlock only where nobody else could interfere: a lock is released by its
-//! holder alone, but on a channel anybody may send who has it, so rings over channels need a process in
-//! which nobody is left to do so.
+//! holder alone, but on a channel anybody may send who has it, so rings over channels need proof that
+//! nobody else has it ([`Seclusion`]), or a process in which nobody is left.
 
 use super::blocked::{Blocked, BlockedOn, Kind, ObjectKind, Operation, Want};
 use super::wakers::{Agent, Answers, Trust, Waker};
@@ -80,8 +80,15 @@ pub fn needs_all(blocked: &Blocked, want: Want) -> bool {
     )
 }
 
+/// Tells whether goroutines that wait for one another are alone with what they wait for.
+pub trait Seclusion {
+    /// Whether nobody but the goroutines of `ring`, and others that are stuck for good with them, can get
+    /// at any of the objects that they wait for. `false` where that is not known.
+    fn is_secluded(&self, ring: &[u32], fates: &[Fate]) -> bool;
+}
+
 /// Whether nobody but the wakers that were found can satisfy a want, if any was found.
-fn is_closed(blocked: &Blocked, want: Want) -> bool {
+pub(super) fn is_closed(blocked: &Blocked, want: Want) -> bool {
     let kind = blocked.object(want.object).map(|object| object.kind);
     matches!(
         kind,
@@ -96,13 +103,13 @@ fn is_closed(blocked: &Blocked, want: Want) -> bool {
 }
 
 impl Graph {
-    /// Builds the graph. `outside` says whether anything beyond the parked goroutines could still act:
-    /// running code, timers, connections.
-    pub fn of(blocked: &Blocked, answers: &Answers) -> Graph {
+    /// Builds the graph. Where anything beyond the parked goroutines could still act (running code, timers,
+    /// connections), `seclusion` tells which rings are out of its reach.
+    pub fn of(blocked: &Blocked, answers: &Answers, seclusion: &dyn Seclusion) -> Graph {
         let nodes = Nodes::new(blocked, answers);
         let fates = nodes.fates();
         let outside = fates.contains(&Fate::Free) || !blocked.timers.is_empty();
-        let rings = nodes.rings(&fates, outside);
+        let rings = nodes.rings(&fates, outside, seclusion);
         let next: Vec<Option<Step>> = (0..fates.len()).map(|i| nodes.next(i, &fates)).collect();
         let roots = roots(&next, &rings);
         Graph { fates, next, roots, rings }
@@ -228,7 +235,7 @@ impl<'a> Nodes<'a> {
     }
 
     /// Rings over locks first: they are deadlocks whatever else goes on. Then rings over anything.
-    fn rings(&self, fates: &[Fate], outside: bool) -> Vec<Ring> {
+    fn rings(&self, fates: &[Fate], outside: bool, seclusion: &dyn Seclusion) -> Vec<Ring> {
         let count = self.blocked.of.len();
         let nodes = count.saturating_add(self.wants.len());
         let mut rings = Vec::new();
@@ -242,7 +249,9 @@ impl<'a> Nodes<'a> {
                     continue;
                 }
                 members.iter().filter_map(|i| taken.get_mut(*i as usize).map(|t| *t = true)).count();
-                rings.extend(self.ring(members, fates, closed || !outside));
+                let alone =
+                    closed || !outside || !members.is_empty() && seclusion.is_secluded(&members, fates);
+                rings.extend(self.ring(members, fates, alone));
             }
         }
         rings

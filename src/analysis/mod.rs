@@ -11,6 +11,7 @@ pub mod frames;
 pub mod graph;
 pub mod group;
 pub mod names;
+pub mod reach;
 pub mod select;
 pub mod situations;
 pub mod survey;

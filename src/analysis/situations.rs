@@ -2,7 +2,7 @@
 //! goroutines behind one are one situation; so is a ring of three hundred.
 
 use super::blocked::{Blocked, BlockedOn, Kind, Object, ObjectId, ObjectKind, Operation, State, Want};
-use super::graph::{Fate, Graph, Ring, Root, Step};
+use super::graph::{Fate, Graph, Ring, Root, Step, is_closed};
 use super::wakers::{Agent, Answers, Trust, place};
 use crate::runtime::{G, Status};
 use crate::unwind::stacks::Stacks;
@@ -141,7 +141,15 @@ impl<'a> Teller<'a> {
         let members = ring.members.len();
         let head = match (ring.deadlock, ring.cycle.as_slice()) {
             (Some(_), [(one, _)]) => format!("goroutine {} waits for itself", self.id(*one)),
-            (Some(_), cycle) => format!("{} wait for one another", counted(cycle.len(), "goroutine")),
+            (Some(_), cycle) => {
+                let all = counted(cycle.len(), "goroutine");
+                let locks = cycle
+                    .iter()
+                    .all(|(_, step)| step.want.is_some_and(|want| is_closed(self.scene.blocked, want)));
+                let alone =
+                    if locks { "" } else { ", and nobody is left who could reach what they wait for" };
+                format!("{all} wait for one another{alone}")
+            }
             (None, cycle) => format!(
                 "{} wait for one another, and nobody else was found who could wake them",
                 counted(cycle.len(), "goroutine")
@@ -590,7 +598,7 @@ mod tests {
             world.add(id, Status::Waiting, 1, &["sync.(*Mutex).Lock", "main.f"]);
         }
         let answers = hand.answers();
-        let graph = Graph::of(&hand.blocked, &answers);
+        let graph = Graph::of(&hand.blocked, &answers, hand);
         situations(&Scene {
             gs: &world.gs,
             stacks: &world.stacks,

@@ -4,6 +4,7 @@
 use super::blocked::{self, Blocked, Inputs};
 use super::by_code::ByCode;
 use super::graph::Graph;
+use super::reach::Reach;
 use super::situations::{Scene, Situation, SituationKind, situations};
 use super::wakers::{Answers, Provable, Trust, Waking};
 
@@ -42,7 +43,7 @@ impl Why {
 
     /// The whole answer, of what goroutines wait for and who could wake them.
     pub fn put_together(inputs: &Inputs<'_>, blocked: Blocked, answers: Answers) -> Why {
-        let graph = Graph::of(&blocked, &answers);
+        let graph = Graph::of(&blocked, &answers, &Reach::new(inputs, &blocked, &answers));
         let situations = situations(&Scene {
             gs: &inputs.snapshot.gs,
             stacks: inputs.stacks,

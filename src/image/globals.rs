@@ -25,6 +25,7 @@ pub(super) const NAMES: &[&str] = &[
     "runtime.allp",
     "runtime.sched",
     "runtime.semtable",
+    "runtime.mheap_",
     "runtime.waitReasonStrings",
 ];
 
@@ -68,6 +69,7 @@ impl Finder<'_> {
             allp: named(5).or_else(|| code().allp),
             sched: named(6).or_else(|| code().sched),
             semtable: named(7).or_else(|| code().semtable),
+            mheap: named(8).or_else(|| code().mheap),
             wait_reasons: self.wait_reasons(&symbols, code),
         };
         report_missing(&globals, diagnostics);
@@ -75,15 +77,19 @@ impl Finder<'_> {
         Ok(globals)
     }
 
-    fn symbols(&self) -> [Option<super::elf::Symbol>; 9] {
-        let mut names = [""; 9];
+    fn symbols(&self) -> [Option<super::elf::Symbol>; NAMES.len()] {
+        let mut names = [""; NAMES.len()];
         for (slot, name) in names.iter_mut().zip(NAMES) {
             *slot = name;
         }
         self.file.elf.symbols(names)
     }
 
-    fn named(&self, index: usize, symbols: &[Option<super::elf::Symbol>; 9]) -> Option<Found<Addr>> {
+    fn named(
+        &self,
+        index: usize,
+        symbols: &[Option<super::elf::Symbol>; NAMES.len()],
+    ) -> Option<Found<Addr>> {
         let name = NAMES.get(index)?;
         let by_dwarf = self.facts.and_then(|f| f.variables.get(name)).copied();
         let (va, by) = match by_dwarf {
@@ -96,7 +102,7 @@ impl Finder<'_> {
     /// The table of wait reasons; its length is the size of the symbol, or what the code compares with.
     fn wait_reasons<'c>(
         &self,
-        symbols: &[Option<super::elf::Symbol>; 9],
+        symbols: &[Option<super::elf::Symbol>; NAMES.len()],
         code: impl Fn() -> &'c Located,
     ) -> Option<Found<(Addr, u64)>> {
         match symbols.last().copied().flatten() {

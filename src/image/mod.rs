@@ -112,6 +112,8 @@ pub struct Globals {
     pub sched: Option<Found<Addr>>,
     /// `runtime.semtable`.
     pub semtable: Option<Found<Addr>>,
+    /// `runtime.mheap_`.
+    pub mheap: Option<Found<Addr>>,
     /// `runtime.waitReasonStrings`, an array of strings, and its length.
     pub wait_reasons: Option<Found<(Addr, u64)>>,
 }

@@ -84,7 +84,7 @@ fn provenance(image: &Image) -> BTreeMap<&'static str, Word> {
 }
 
 /// The runtime's globals by name, with address and how each was found; absent ones too.
-pub(super) fn globals(all: &Globals) -> [(&'static str, Option<(Hex, Provenance)>); 8] {
+pub(super) fn globals(all: &Globals) -> [(&'static str, Option<(Hex, Provenance)>); 9] {
     use crate::image::Found;
     let known = |found: Option<Found<Addr>>| found.map(|found| (Hex(found.value), found.by));
     [
@@ -95,6 +95,7 @@ pub(super) fn globals(all: &Globals) -> [(&'static str, Option<(Hex, Provenance)
         ("allp", known(all.allp)),
         ("sched", known(all.sched)),
         ("semtable", known(all.semtable)),
+        ("mheap", known(all.mheap)),
         ("wait_reason_strings", all.wait_reasons.map(|found| (Hex(found.value.0), found.by))),
     ]
 }

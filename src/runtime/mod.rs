@@ -6,6 +6,7 @@ pub mod capture;
 pub mod chan;
 pub mod decode;
 pub mod gotype;
+pub mod heap;
 pub mod labels;
 pub mod netpoll;
 pub mod notify;

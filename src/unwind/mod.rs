@@ -5,6 +5,7 @@ pub(crate) mod args;
 pub(crate) mod code;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod live;
 mod native;
 mod stack;
 pub mod stacks;
@@ -155,6 +156,12 @@ impl<'a> Unwinder<'a> {
             frames.extend(bare.iter().map(|f| f.named(&mut names)));
         }
         frames
+    }
+
+    /// Whether the word at `slot` of the stack that `walk` goes through may be a pointer that its
+    /// goroutine still needs.
+    pub fn may_be_live(&self, walk: &Walk, slot: Addr) -> bool {
+        live::may_be_live(self.code(), &walk.frames, slot)
     }
 
     /// The target's program.

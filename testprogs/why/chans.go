@@ -25,7 +25,6 @@ func init() {
 	add("singleflight", singleFlight)
 	add("channels", channelOfChannels)
 	add("reply", replyNeverComes)
-	add("handshake", handshake)
 	add("timers", timers)
 	add("deadline", contextDeadline)
 	add("notify", signalNotify)
@@ -271,21 +270,6 @@ func replyNeverComes(t *teller) {
 		requests <- answer
 		say(fact{name: "client", waits: "channel", objects: on(answer), wakers: []string{"server"}})
 		<-answer
-	})
-}
-
-// handshake: two goroutines each wait to receive before they send.
-func handshake(t *teller) {
-	ping, pong := make(chan int), make(chan int)
-	t.start(func(say func(fact)) {
-		say(fact{name: "left", waits: "channel", objects: on(ping), wakers: []string{"right"}, deadlock: true})
-		<-ping
-		pong <- 1
-	})
-	t.start(func(say func(fact)) {
-		say(fact{name: "right", waits: "channel", objects: on(pong), wakers: []string{"left"}, deadlock: true})
-		<-pong
-		ping <- 1
 	})
 }
 

@@ -87,6 +87,8 @@ func (t *teller) print() {
 		fmt.Printf("TRUTH goroutine=%s name=%s waits=%s objects=%s wakers=%s deadlock=%t\n", f.id, f.name,
 			f.waits, strings.Join(objects, ","), strings.Join(wakers, ","), f.deadlock)
 	}
+	// From here on nobody has the objects but those who wait for them.
+	t.facts = nil
 }
 
 // on makes the list of objects.

@@ -29,6 +29,8 @@ pub struct Located {
     pub sched: Option<Found<Addr>>,
     /// `runtime.semtable`.
     pub semtable: Option<Found<Addr>>,
+    /// `runtime.mheap_`.
+    pub mheap: Option<Found<Addr>>,
     /// `runtime.waitReasonStrings`, an array of strings, and its length.
     pub wait_reasons: Option<Found<(Addr, u64)>>,
 }
@@ -66,6 +68,7 @@ functions! {
     semacquire1 = "runtime.semacquire1";
     semrelease1 = "runtime.semrelease1";
     semroot = "runtime.semroot";
+    getempty = "runtime.getempty.func1";
     wait_reason_string = "runtime.waitReason.String";
 }
 
@@ -94,6 +97,7 @@ pub fn locate_globals(modules: &Modules, memory: &dyn Memory, arch: Arch, sched:
         allp: allp(&readings).map(by_code),
         sched: sched_base.map(by_code),
         semtable: semtable(&readings).map(by_code),
+        mheap: mheap(&readings).map(by_code),
         wait_reasons: wait_reasons(&readings.wait_reason_string).map(by_code),
     }
 }
@@ -196,6 +200,11 @@ fn semtable(r: &Readings) -> Option<Addr> {
     let taken = |f: &Reading| f.targets().into_iter().filter(|t| f.only_address(*t)).collect::<Vec<_>>();
     let both = only(taken(&r.semacquire1).into_iter().filter(|t| r.semrelease1.only_address(*t)));
     both.or_else(|| only(taken(&r.semroot)))
+}
+
+/// The function takes a span of the heap, on the system stack.
+fn mheap(r: &Readings) -> Option<Addr> {
+    only(r.getempty.targets()).filter(|t| r.getempty.only_address(*t))
 }
 
 /// The function compares its receiver with the table's length and reads the table.

@@ -60,6 +60,12 @@ layouts! {
     hchan: Hchan,
     /// A root of waiters at semaphores.
     sema_root: SemaRoot,
+    /// The heap.
+    mheap: Mheap,
+    /// Pages of the heap that hold objects of one size.
+    mspan: Mspan,
+    /// What is kept of an object apart from it.
+    special: Special,
     /// A file descriptor in the poller.
     poll_desc: PollDesc,
     /// A timer.

@@ -293,6 +293,41 @@ structs! {
         opt {}
     }
 
+    /// `runtime/mheap.go`, `type mheap struct`. The slice is at the member, three words.
+    Mheap = "runtime.mheap" {
+        req {
+            allspans: Addr = "allspans";
+        }
+        opt {}
+    }
+
+    /// `runtime/mheap.go`, `type mspan struct`. Until 1.21 `freeindex` and `nelems` are whole words, of
+    /// which the lower half has all there is: no span holds more than 1,024 objects.
+    Mspan = "runtime.mspan" {
+        req {
+            start_addr: Addr = "startAddr";
+            npages: u64 = "npages";
+            freeindex: u16 = "freeindex";
+            nelems: u16 = "nelems";
+            alloc_bits: Addr = "allocBits";
+            spanclass: u8 = "spanclass";
+            state: u8 = "state";
+            elemsize: u64 = "elemsize";
+            specials: Addr = "specials";
+        }
+        opt {}
+    }
+
+    /// `runtime/mheap.go`, `type special struct`. Of `offset`, a word since 1.24, only the lower 16 bits
+    /// are read.
+    Special = "runtime.special" {
+        req {
+            next: Addr = "next";
+            offset: u16 = "offset";
+        }
+        opt {}
+    }
+
     /// `runtime/netpoll.go`, `type pollDesc struct`.
     PollDesc = "runtime.pollDesc" {
         req {

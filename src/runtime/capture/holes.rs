@@ -290,6 +290,7 @@ fn image() -> Image {
         allp: None,
         sched: None,
         semtable: None,
+        mheap: None,
         wait_reasons: None,
     };
     let texts = (0..=COROUTINE).map(|n| if n == COROUTINE { "coroutine" } else { "chan receive" });

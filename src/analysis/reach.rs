@@ -1,0 +1,180 @@
+//! Analysis: whether anybody but a few stuck goroutines can get at what they wait for. On a channel
+//! anybody may send who has it, so goroutines that wait for one another at channels are only stuck for
+//! good if nobody else has those. This asks memory backwards, as far as the garbage collector would look:
+//! who points at the channels, who points at those, until it is a goroutine, a global variable, or
+//! nothing. Goroutines that hold one and are stuck themselves join the ring, with what they wait for.
+//!
+//! A word that looks like a pointer counts as one, so an answer of "nobody" is proof and the other one
+//! need not be. A live process goes on meanwhile and could move its last pointer out of sight, so it is
+//! asked twice, and whoever of the ring has moved by then ends it.
+
+mod look;
+mod scan;
+
+use super::blocked::{Blocked, Inputs, Kind};
+use super::graph::{Fate, Seclusion, is_closed};
+use super::wakers::{Agent, Answers, Trust};
+use crate::addr::{Addr, Span};
+use crate::runtime::capture::Instant;
+use crate::runtime::heap::Special;
+use look::{Look, Place};
+use rustc_hash::FxHashSet;
+use scan::Targets;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of memory that are searched for all rings together: seconds' worth.
+const BUDGET: u64 = 4 << 30;
+
+/// Most objects that are followed backwards from one ring.
+const MOST_OBJECTS: usize = 1 << 16;
+
+/// Functions of goroutines that run finalizers and cleanups: what they have taken from their queues lies
+/// outside of the heap (runtime/mfinal.go, runtime/mcleanup.go).
+const RUN_FINALIZERS: [&str; 3] = ["runtime.runfinq", "runtime.runFinalizers", "runtime.runCleanups"];
+
+/// Looks for whoever has what goroutines wait for.
+pub struct Reach<'a> {
+    inputs: &'a Inputs<'a>,
+    blocked: &'a Blocked,
+    answers: &'a Answers,
+    left: AtomicU64,
+}
+
+/// The ring so far, and what is looked for.
+#[derive(Default)]
+struct Inside {
+    goroutines: FxHashSet<u32>,
+    objects: FxHashSet<Addr>,
+    /// Objects whose pointers were not looked for yet.
+    fresh: Vec<Span>,
+}
+
+/// Somebody else can get at it, or that is not known.
+struct Open;
+
+impl Seclusion for Reach<'_> {
+    fn is_secluded(&self, ring: &[u32], fates: &[Fate]) -> bool {
+        let looks = if self.inputs.snapshot.instant == Instant::Core { 1 } else { 2 };
+        (0..looks).all(|_| self.look(ring, fates).is_ok())
+    }
+}
+
+impl<'a> Reach<'a> {
+    /// Gets ready for the rings of `blocked`.
+    pub fn new(inputs: &'a Inputs<'a>, blocked: &'a Blocked, answers: &'a Answers) -> Reach<'a> {
+        Reach { inputs, blocked, answers, left: AtomicU64::new(BUDGET) }
+    }
+
+    fn look(&self, ring: &[u32], fates: &[Fate]) -> Result<(), Open> {
+        self.spend(Look::cost(self.inputs))?;
+        let look = Look::now(self.inputs).ok_or(Open)?;
+        let specials = look.specials().ok_or(Open)?;
+        self.no_finalizer_runs()?;
+        let mut inside = Inside::default();
+        for index in ring {
+            self.join(*index, fates, &look, &mut inside)?;
+        }
+        while !inside.fresh.is_empty() {
+            let targets = Targets::new(std::mem::take(&mut inside.fresh));
+            refuse_if(specials.iter().any(|special| concerns(special, &targets)))?;
+            refuse_if(self.in_registers(&targets))?;
+            for area in [look.outside(), look.heap()] {
+                self.spend(area.iter().map(|span| span.len).fold(0, u64::saturating_add))?;
+                let hits = scan::hits(look.memory(), &area, &targets).ok_or(Open)?;
+                for hit in hits {
+                    self.follow(hit, fates, &look, &mut inside)?;
+                }
+            }
+        }
+        refuse_if(!inside.goroutines.iter().all(|index| look.is_as_before(*index)))
+    }
+
+    /// Adds a goroutine to the ring: whoever could wake it must be in it, too, or be nobody.
+    fn join(&self, index: u32, fates: &[Fate], look: &Look<'_>, inside: &mut Inside) -> Result<(), Open> {
+        let mut all = vec![index];
+        while let Some(index) = all.pop() {
+            refuse_if(fates.get(index as usize) != Some(&Fate::Stuck))?;
+            if !inside.goroutines.insert(index) {
+                continue;
+            }
+            let on = self.blocked.on(index as usize).ok_or(Open)?;
+            refuse_if(on.wants.is_empty() && on.kind != Kind::Forever)?;
+            for want in &on.wants {
+                let known = self.answers.of(*want).iter().filter(|waker| waker.trust >= Trust::Likely);
+                let known: Vec<Agent> = known.map(|waker| waker.agent).collect();
+                if is_closed(self.blocked, *want) && !known.is_empty() {
+                    for agent in known {
+                        let Agent::Goroutine(waker) = agent else { return Err(Open) };
+                        all.push(waker);
+                    }
+                } else {
+                    let at = self.blocked.object(want.object).ok_or(Open)?.address;
+                    inside.add(look.object(at).ok_or(Open)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a pointer at `at` means.
+    fn follow(&self, at: Addr, fates: &[Fate], look: &Look<'_>, inside: &mut Inside) -> Result<(), Open> {
+        match look.place(at) {
+            Place::Nothing => Ok(()),
+            Place::Global => Err(Open),
+            Place::Object(object) => inside.add(object),
+            Place::Goroutine(None) => Err(Open),
+            Place::Goroutine(Some(index)) => self.join(index, fates, look, inside),
+            Place::Stack(Some(index)) if inside.goroutines.contains(&index) => Ok(()),
+            Place::Stack(Some(index)) if look.is_as_before(index) && self.is_dead(index, at) => Ok(()),
+            Place::Stack(Some(index)) => self.join(index, fates, look, inside),
+            Place::Stack(None) => Err(Open),
+        }
+    }
+
+    /// Whether a word of a parked goroutine's stack is not needed any more.
+    fn is_dead(&self, index: u32, at: Addr) -> bool {
+        let Some(g) = self.inputs.g(index as usize).filter(|g| g.panic.is_null()) else { return false };
+        !self.inputs.unwinder.may_be_live(&self.inputs.unwinder.walk(g), at)
+    }
+
+    fn in_registers(&self, targets: &Targets) -> bool {
+        let threads = self.inputs.snapshot.threads.iter().filter_map(|thread| thread.registers.as_ref());
+        threads.flat_map(|r| (0..32).filter_map(|n| r.general.get(n))).any(|word| targets.contain(word))
+    }
+
+    /// What a finalizer was called with is in no memory that is searched.
+    fn no_finalizer_runs(&self) -> Result<(), Open> {
+        let runs = |startpc| {
+            self.inputs.image.modules.find(startpc).is_some_and(|f| RUN_FINALIZERS.contains(&f.name()))
+        };
+        let idle = |index: u32| self.blocked.on(index as usize).is_some_and(|on| on.kind == Kind::Finalizer);
+        let all = (0u32..).zip(&self.inputs.snapshot.gs);
+        refuse_if(all.into_iter().any(|(index, g)| runs(g.startpc) && !idle(index)))
+    }
+
+    /// Takes bytes that will be read from what is left.
+    fn spend(&self, bytes: u64) -> Result<(), Open> {
+        let spent =
+            self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        spent.map(|_| ()).map_err(|_| Open)
+    }
+}
+
+impl Inside {
+    fn add(&mut self, object: Span) -> Result<(), Open> {
+        if self.objects.insert(object.start) {
+            self.fresh.push(object);
+        }
+        refuse_if(self.objects.len() > MOST_OBJECTS)
+    }
+}
+
+/// Whether a finalizer or cleanup would get at one of the objects.
+fn concerns(special: &Special, targets: &Targets) -> bool {
+    let of = special.of.iter().map(|at| at.get());
+    of.chain(special.words.iter().copied()).any(|word| targets.contain(word))
+}
+
+fn refuse_if(open: bool) -> Result<(), Open> {
+    if open { Err(Open) } else { Ok(()) }
+}

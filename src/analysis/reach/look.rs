@@ -1,0 +1,212 @@
+//! Analysis, reach: what memory holds at one look, and what a place in it is: a global variable, an object
+//! of the heap, a goroutine's stack or its g.
+
+use super::super::blocked::Inputs;
+use crate::addr::{Addr, Span};
+use crate::image::ImageMemory;
+use crate::memory::share::AllCores;
+use crate::memory::{Memory, read_slice};
+use crate::runtime::capture::looks::Roster;
+use crate::runtime::heap::{Heap, Special};
+use crate::runtime::{G, Status, decode};
+use rustc_hash::FxHashMap;
+
+/// How far the size of an object may be above that of the structure in it, in bytes: size classes.
+const ROUNDED: u64 = 16;
+
+/// How many more goroutines there may be than when they were counted.
+const MORE: u64 = 1 << 16;
+
+/// What a place in memory is. Goroutines by their index in the snapshot; one that is not there is new.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// Nothing that is in use.
+    Nothing,
+    /// A variable of the program.
+    Global,
+    /// An object of the heap.
+    Object(Span),
+    /// The g of a goroutine, or the sudog by which it waits.
+    Goroutine(Option<u32>),
+    /// The part of a stack that is in use.
+    Stack(Option<u32>),
+}
+
+/// A goroutine as it is now.
+struct Now {
+    g: G,
+    index: Option<u32>,
+}
+
+/// All of memory that the garbage collector would look at, now.
+pub(super) struct Look<'a> {
+    inputs: &'a Inputs<'a>,
+    memory: ImageMemory<'a>,
+    heap: Heap,
+    gs: Vec<Now>,
+    by_g: FxHashMap<Addr, usize>,
+    /// Stacks in the order of addresses, with numbers of `gs`.
+    stacks: Vec<(Span, usize)>,
+    globals: Vec<Span>,
+}
+
+impl<'a> Look<'a> {
+    /// Bytes that a look reads before anything is searched, about: the gs.
+    pub(super) fn cost(inputs: &Inputs<'_>) -> u64 {
+        let gs = inputs.snapshot.dead.saturating_add(inputs.snapshot.gs.len() as u64);
+        gs.saturating_mul(inputs.image.layouts.g.size.into())
+    }
+
+    /// Looks; `None` when something can't be read or was not found.
+    pub(super) fn now(inputs: &'a Inputs<'a>) -> Option<Look<'a>> {
+        let image = inputs.image;
+        let memory = image.memory(inputs.source.memory());
+        let at = image.globals.mheap?.value;
+        let heap = Heap::read(&memory, at, &image.layouts.mheap, &image.layouts.mspan).ok()?;
+        let gs = goroutines(inputs, &memory)?;
+        let by_g = gs.iter().enumerate().map(|(i, now)| (now.g.at, i)).collect();
+        let in_use = gs.iter().enumerate().filter_map(|(i, now)| Some((stack(&now.g)?, i)));
+        let mut stacks: Vec<(Span, usize)> = in_use.collect();
+        stacks.sort_unstable_by_key(|(span, _)| span.start);
+        let modules = image.modules.modules().iter().map(|module| &module.info);
+        // The allocator's own variables hold addresses of pages, and nothing that a program made.
+        let allocator = Span { start: at, len: image.layouts.mheap.size.into() };
+        let globals = modules.flat_map(|info| [info.data, info.bss]).flat_map(|all| without(all, allocator));
+        let globals = globals.collect();
+        Some(Look { inputs, memory, heap, gs, by_g, stacks, globals })
+    }
+
+    pub(super) fn memory(&self) -> &ImageMemory<'a> {
+        &self.memory
+    }
+
+    /// Memory outside of the heap: variables and stacks.
+    pub(super) fn outside(&self) -> Vec<Span> {
+        self.globals.iter().copied().chain(self.stacks.iter().map(|(span, _)| *span)).collect()
+    }
+
+    /// Memory of the heap, neighbours together.
+    pub(super) fn heap(&self) -> Vec<Span> {
+        let mut all: Vec<Span> = Vec::new();
+        for span in self.heap.scanned() {
+            match all.last_mut().filter(|last| last.end() == span.start) {
+                Some(last) => last.len = last.len.saturating_add(span.len),
+                None => all.push(span),
+            }
+        }
+        all
+    }
+
+    pub(super) fn specials(&self) -> Option<Vec<Special>> {
+        self.heap.specials(&self.memory, &self.inputs.image.layouts.special).ok()
+    }
+
+    /// The object of the heap around `at`.
+    pub(super) fn object(&self, at: Addr) -> Option<Span> {
+        self.heap.object(&self.memory, at)
+    }
+
+    /// What the place `at` is, which was found in [`Look::outside`] or [`Look::heap`].
+    pub(super) fn place(&self, at: Addr) -> Place {
+        let after = self.stacks.partition_point(|(span, _)| span.start <= at);
+        let on = after.checked_sub(1).and_then(|i| self.stacks.get(i)).filter(|(span, _)| span.contains(at));
+        if let Some((_, number)) = on {
+            return Place::Stack(self.gs.get(*number).and_then(|now| now.index));
+        }
+        if self.globals.iter().any(|span| span.contains(at)) {
+            return Place::Global;
+        }
+        let Some(object) = self.object(at) else { return Place::Nothing };
+        if let Some(p) = self.inputs.snapshot.ps.iter().find(|p| object.contains(p.at)) {
+            // A processor holds addresses of pages, too. All else that it leads to is the runtime's own and
+            // empty, but for its timers.
+            let timers = p.at.offset(self.inputs.image.layouts.p.timers.offset.into());
+            return if at == timers { Place::Global } else { Place::Nothing };
+        }
+        match self.goroutine_of(object) {
+            Some(number) => Place::Goroutine(self.gs.get(number).and_then(|now| now.index)),
+            None => Place::Object(object),
+        }
+    }
+
+    /// Whose g or sudog an object is: nothing else of this size begins with the address of a g.
+    fn goroutine_of(&self, object: Span) -> Option<usize> {
+        if let Some(number) = self.by_g.get(&object.start) {
+            return Some(*number);
+        }
+        let layout = &self.inputs.image.layouts.sudog;
+        let sudog = object.len.checked_sub(layout.size.into()).is_some_and(|more| more <= ROUNDED);
+        let g = layout.g.read(&self.memory, object.start).ok().filter(|_| sudog)?;
+        self.by_g.get(&g).copied()
+    }
+
+    /// Whether a goroutine of the snapshot is where it was then.
+    pub(super) fn is_as_before(&self, index: u32) -> bool {
+        let place = |g: &G| (g.id, g.status, g.waitreason, g.sched.sp, g.sched.pc, g.waiting, g.stack_lo);
+        let before = self.inputs.g(index as usize);
+        let now = before.and_then(|g| self.gs.get(*self.by_g.get(&g.at)?));
+        before.zip(now).is_some_and(|(before, now)| place(before) == place(&now.g))
+    }
+}
+
+/// All goroutines of now, dead ones too: their gs are there.
+fn goroutines(inputs: &Inputs<'_>, memory: &dyn Memory) -> Option<Vec<Now>> {
+    let (snapshot, image) = (inputs.snapshot, inputs.image);
+    let list = read_slice(memory, image.globals.allgs.value).ok()?;
+    let most = snapshot.dead.checked_add(snapshot.gs.len() as u64)?.checked_mul(2)?.checked_add(MORE)?;
+    let span = Span { start: list.array, len: list.len.checked_mul(8)? };
+    let bytes = memory.read_span(span, most.checked_mul(8)?).ok()?;
+    let (words, _) = bytes.as_chunks::<8>();
+    let order: Vec<Addr> = words.iter().map(|word| Addr::new(u64::from_le_bytes(*word))).collect();
+    let roster = Roster::new(order, image.layouts.g.size);
+    let mut look = roster.blank();
+    roster.fill(memory, &image.layouts.g, &mut look, &AllCores);
+    let known: FxHashMap<Addr, u32> = (0u32..).zip(&snapshot.gs).map(|(i, g)| (g.at, i)).collect();
+    let now = |number: usize| {
+        let g = decode::g(roster.view(&look, number)?, &image.layouts.g, &image.rules).ok()?;
+        let index = known.get(&g.at).copied();
+        let same = index.and_then(|i| inputs.g(i as usize)).is_some_and(|before| before.id == g.id);
+        Some(Now { index: index.filter(|_| same), g })
+    };
+    (0..roster.len()).map(now).collect()
+}
+
+/// What is left of `all` before and after `part`.
+fn without(all: Span, part: Span) -> impl Iterator<Item = Span> {
+    let cut = |at: Addr| at.clamp(all.start, all.end());
+    let sides = [Span::between(all.start, cut(part.start)), Span::between(cut(part.end()), all.end())];
+    sides.into_iter().filter(|side| side.len > 0)
+}
+
+/// The part of a goroutine's stack that is in use, or all of it where that is not known.
+fn stack(g: &G) -> Option<Span> {
+    let whole = Span::between(g.stack_lo, g.stack_hi);
+    let from = match g.status {
+        Status::Dead | Status::DeadExtra | Status::Idle => return None,
+        Status::Waiting | Status::Leaked | Status::Runnable | Status::Preempted => g.sched.sp,
+        Status::Syscall => g.syscallsp,
+        Status::Running | Status::Copystack | Status::Unknown(_) => g.stack_lo,
+    };
+    if whole.len == 0 {
+        return None;
+    }
+    Some(if whole.contains(from) { Span::between(from, g.stack_hi) } else { whole })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_cut_out_wherever_it_lies() {
+        let span = |start, len| Span { start: Addr::new(start), len };
+        let left =
+            |part| without(span(0x100, 0x100), part).map(|s| (s.start.get(), s.len)).collect::<Vec<_>>();
+        assert_eq!(left(span(0x140, 0x20)), [(0x100, 0x40), (0x160, 0xa0)]);
+        assert_eq!(left(span(0x80, 0xa0)), [(0x120, 0xe0)]);
+        assert_eq!(left(span(0x1f0, 0x100)), [(0x100, 0xf0)]);
+        assert_eq!(left(span(0x80, 0x400)), []);
+        assert_eq!(left(span(0x80, 0x80)), [(0x100, 0x100)]);
+        assert_eq!(left(span(0x400, 0x80)), [(0x100, 0x100)]);
+    }
+}
