@@ -34,6 +34,12 @@ struct Found {
     because: String,
 }
 
+impl Found {
+    fn waker(&self) -> Waker {
+        Waker { agent: self.agent, trust: self.trust, because: self.because.clone() }
+    }
+}
+
 /// What somebody waits for.
 type Key = (Addr, Kind);
 
@@ -63,6 +69,9 @@ impl ByCode {
         let mut watched = Watched::default();
         for (at, kind) in blocked.objects.iter().filter_map(watched_as) {
             watched.add(at, kind);
+        }
+        for coro in blocked.coroutines.half_way() {
+            watched.add(coro, Kind::Coroutine);
         }
         if watched.is_empty() {
             return ByCode::default();
@@ -226,6 +235,7 @@ fn because(image: &Image, memory: &dyn Memory, event: &Event, firm: bool) -> Str
         O::Send => "will send on it",
         O::Receive => "will receive from it",
         O::Close => "will close it",
+        O::Resume => "will call next or stop of it",
     };
     let how = if event.deferred { " by a deferred call" } else { "" };
     let when = if firm { "" } else { ", if what it tries succeeds" };
@@ -272,7 +282,16 @@ impl Waking for ByCode {
             .iter()
             .filter(|found| answers(want.operation, kind, found.operation))
             .filter(|found| lock || !(alone && own(found)))
-            .map(|found| Waker { agent: found.agent, trust: found.trust, because: found.because.clone() })
+            .map(Found::waker)
             .collect()
+    }
+
+    /// Who will go on with an iterator that is half way. Its own code switches to whoever called it.
+    fn wakers_without_object(&self, index: usize, blocked: &Blocked) -> Vec<Waker> {
+        let Ok(index) = u32::try_from(index) else { return Vec::new() };
+        let coro = blocked.coroutines.coro(index).filter(|coro| blocked.coroutines.is_of(index, *coro));
+        let events = coro.and_then(|coro| self.found.get(&(coro, Kind::Coroutine)));
+        let others = events.into_iter().flatten().filter(|found| found.agent != Agent::Goroutine(index));
+        others.map(Found::waker).collect()
     }
 }

@@ -5,11 +5,11 @@
 
 mod contexts;
 
+use super::blocked::coroutines::is_iterator;
 use super::blocked::{Act, Blocked, Inputs, Kind, Object, ObjectKind, Operation, State, Want, act};
 use super::frames;
 use crate::addr::Addr;
 use crate::memory::Memory;
-use crate::runtime::G;
 use crate::unwind::Frame;
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -287,12 +287,21 @@ impl Provable<'_> {
         found
     }
 
-    /// The other side of an `iter.Pull`: for the caller of `next` the goroutine of the iterator, for a
-    /// parked iterator whoever calls `next`, most likely its maker.
+    /// The other side of an `iter.Pull`: for the caller of `next` the goroutine of the iterator; who goes
+    /// on with an iterator that is half way is a matter of code, its maker only a hint.
     fn other_side(&self, index: usize, blocked: &Blocked) -> Vec<Waker> {
-        let Some(g) = self.inputs.g(index) else { return Vec::new() };
+        let Some((g, number)) = self.inputs.g(index).zip(u32::try_from(index).ok()) else {
+            return Vec::new();
+        };
         let gs = || (0u32..).zip(&self.inputs.snapshot.gs);
-        if self.is_iterator(g) {
+        let why = "runs the iterator that it pulls from, in";
+        let coroutines = &blocked.coroutines;
+        if let Some([one]) = coroutines.coro(number).map(|coro| coroutines.iterators(coro))
+            && *one != number
+        {
+            return self.goroutines(vec![*one], Trust::Certain, why);
+        }
+        if is_iterator(self.inputs, g) {
             let maker = gs().find(|(_, other)| Some(other.id) == g.parent).map(|(i, _)| i);
             return self.goroutines(
                 maker.into_iter().collect(),
@@ -300,65 +309,15 @@ impl Provable<'_> {
                 "made the iterator, which goes on when next or stop is called; it is in",
             );
         }
-        let why = "runs the iterator that it pulls from, in";
-        let exact = !blocked.has_moved(u32::try_from(index).unwrap_or(u32::MAX));
-        let coro = self.coro(g).filter(|_| exact);
-        let runs =
-            |coro| gs().filter(move |(_, other)| self.is_iterator(other) && self.began_with(other, coro));
-        if let Some(coro) = coro
-            && let [one] = runs(coro).map(|(i, _)| i).collect::<Vec<_>>()[..]
-        {
-            return self.goroutines(vec![one], Trust::Certain, why);
-        }
         let active = |i: u32| blocked.on(i as usize).is_none_or(|on| on.kind != Kind::Coroutine);
-        let made =
-            gs().filter(|(i, other)| other.parent == Some(g.id) && active(*i) && self.is_iterator(other));
+        let made = gs()
+            .filter(|(i, other)| other.parent == Some(g.id) && active(*i) && is_iterator(self.inputs, other));
         match made.map(|(i, _)| i).collect::<Vec<_>>() {
             iterators if iterators.len() == 1 => self.goroutines(iterators, Trust::Likely, why),
             _ => Vec::new(),
         }
     }
-
-    fn is_iterator(&self, g: &G) -> bool {
-        let start = self.inputs.image.modules.find(g.startpc);
-        start.is_some_and(|start| start.name() == "runtime.corostart")
-    }
-
-    /// The `runtime.coro` at which a goroutine waits: a word of its innermost frames leads to it, and its
-    /// first word, `gp`, is this very goroutine (runtime/coro.go).
-    fn coro(&self, g: &G) -> Option<Addr> {
-        let walk = self.inputs.unwinder.walk(g);
-        let (first, last) = (walk.frames.first()?, walk.frames.get(..2)?.last()?);
-        let mut found: Vec<Addr> = self
-            .words(first.sp, last.fp.offset(ARGUMENTS).min(g.stack_hi))
-            .filter(|word| self.inputs.source.memory().read_addr(*word).is_ok_and(|gp| gp == g.at))
-            .collect();
-        found.sort_unstable();
-        found.dedup();
-        // Other things than a coro may begin with the address of a goroutine.
-        (found.len() == 1).then(|| found.first().copied()).flatten()
-    }
-
-    /// Whether the goroutine of an iterator was started with `coro`, which `corostart` keeps for the end.
-    fn began_with(&self, g: &G, coro: Addr) -> bool {
-        let walk = self.inputs.unwinder.walk(g);
-        let start = walk.frames.iter().rev().find(|frame| {
-            self.inputs.image.modules.find(frame.pc).is_some_and(|f| f.name() == "runtime.corostart")
-        });
-        start.is_some_and(|frame| {
-            self.words(frame.sp, frame.fp.offset(ARGUMENTS).min(g.stack_hi)).any(|word| word == coro)
-        })
-    }
-
-    fn words(&self, from: Addr, to: Addr) -> impl Iterator<Item = Addr> + '_ {
-        let len = to.above(from).unwrap_or(0).min(4096);
-        let read = move |offset| self.inputs.snapshot.memory.read_addr(from.offset(offset)).ok();
-        (0..len).step_by(8).filter_map(read).filter(|word| word.get() > 4096 && word.is_aligned(8))
-    }
 }
-
-/// Bytes above a frame in which its caller keeps the arguments of the call.
-const ARGUMENTS: u64 = 64;
 
 /// Who runs the function of which Once: their frame of `Once.doSlow` holds its address, for the deferred
 /// calls that end it.

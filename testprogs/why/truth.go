@@ -48,7 +48,9 @@ func (t *teller) first(f func(say func(fact), begun func())) {
 }
 
 func (t *teller) say(prefix string, said fact) {
-	said.id = number()
+	if said.id == "" {
+		said.id = number()
+	}
 	said.name = prefix + said.name
 	for i, waker := range said.wakers {
 		if waker != byTime && waker != outside {

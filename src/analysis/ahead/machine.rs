@@ -66,6 +66,8 @@ pub struct Machine<'a, N> {
     /// Instructions that may still be run: of this frame, and of the goroutine.
     left: u32,
     left_of_all: u32,
+    /// Where the functions were called that are being followed, the innermost last.
+    sites: Vec<u64>,
     /// Functions of which it is known whether they lead to anything that matters.
     idle: FxHashMap<Addr, bool>,
 }
@@ -83,6 +85,7 @@ impl<'a, N: Notes> Machine<'a, N> {
             info: InstructionInfoFactory::new(),
             left: 0,
             left_of_all: limits.goroutine,
+            sites: Vec::new(),
             idle: FxHashMap::default(),
         }
     }
@@ -120,12 +123,12 @@ impl<'a, N: Notes> Machine<'a, N> {
         ends
     }
 
-    /// Runs the pending deferred calls of a frame on their own.
-    pub fn deferred(&mut self, closures: &[u64], state: State, frame: &Frame<'_>) -> State {
+    /// Runs the pending deferred calls of a frame on their own, as if made at `pc`.
+    pub fn deferred(&mut self, closures: &[u64], pc: u64, state: State, frame: &Frame<'_>) -> State {
         let share = self.begin();
         let mut state = state;
         for closure in closures {
-            for end in self.closure(*closure, state.clone(), frame, 0) {
+            for end in self.closure(*closure, state.clone(), pc, frame, 0) {
                 state.join(&end);
             }
         }
@@ -133,10 +136,17 @@ impl<'a, N: Notes> Machine<'a, N> {
         state
     }
 
-    fn closure(&mut self, closure: u64, mut state: State, frame: &Frame<'_>, depth: usize) -> Vec<State> {
+    fn closure(
+        &mut self,
+        closure: u64,
+        mut state: State,
+        pc: u64,
+        frame: &Frame<'_>,
+        depth: usize,
+    ) -> Vec<State> {
         let Some(target) = state.load(&frame.view, closure, 8).bits else { return vec![state] };
         state.set(self.convention.closure, Value::known(closure));
-        self.call(target, state, 0, frame, depth)
+        self.call(target, state, pc, frame, depth)
     }
 
     /// Addresses of a function from which its code may get to the call that comes back to `back_to`.
@@ -299,7 +309,7 @@ impl<'a, N: Notes> Machine<'a, N> {
         };
         let kept = [self.convention.sp, self.convention.fp].map(|n| (n, state.register(n)));
         if self.is_deferreturn(target) {
-            return self.deferreturn(state, code, frame, depth);
+            return self.deferreturn(state, call.at, code, frame, depth);
         }
         code.calls(&mut state, call.next);
         let mut ends = self.call(target, state, call.at, frame, depth);
@@ -319,7 +329,14 @@ impl<'a, N: Notes> Machine<'a, N> {
 
     /// `runtime.deferreturn` runs the frame's pending records. In a function with open-coded defers it
     /// is only the landing of a recovered panic: no path of ours goes on there.
-    fn deferreturn(&mut self, state: State, code: &Code, frame: &Frame<'_>, depth: usize) -> Vec<State> {
+    fn deferreturn(
+        &mut self,
+        state: State,
+        pc: u64,
+        code: &Code,
+        frame: &Frame<'_>,
+        depth: usize,
+    ) -> Vec<State> {
         if code.open_coded {
             return Vec::new();
         }
@@ -329,7 +346,7 @@ impl<'a, N: Notes> Machine<'a, N> {
             closures.extend(&frame.pending);
         }
         for closure in closures {
-            let ends = self.closure(closure, state.clone(), frame, depth + 1);
+            let ends = self.closure(closure, state.clone(), pc, frame, depth + 1);
             let mut ends = ends.into_iter();
             let Some(mut joined) = ends.next() else { return Vec::new() };
             ends.for_each(|end| joined.join(&end));
@@ -365,7 +382,8 @@ impl<'a, N: Notes> Machine<'a, N> {
             }
             Callee::Does(operations) => {
                 for (at, operation, step) in operations {
-                    self.notes.does(at, operation, step, pc, &mut state);
+                    let told = self.told(operation, pc);
+                    self.notes.does(at, operation, step, told, &mut state);
                 }
                 self.pass(Passed::Known, pc, state)
             }
@@ -383,6 +401,13 @@ impl<'a, N: Notes> Machine<'a, N> {
             }
             Callee::Follow => self.pass(Passed::Unknown, pc, state),
         }
+    }
+
+    /// Where the program does an operation: of next and stop of an iterator where they are called, since
+    /// what they do themselves is in package iter for all.
+    fn told(&self, operation: Operation, pc: u64) -> u64 {
+        let called = self.sites.last().filter(|_| operation == Operation::Resume);
+        called.copied().unwrap_or(pc)
     }
 
     /// Goes on after a call that is not followed.
@@ -404,7 +429,9 @@ impl<'a, N: Notes> Machine<'a, N> {
         let before = self.left;
         let share = before / self.limits.part_of_call.max(1);
         self.left = share;
+        self.sites.push(pc);
         let mut ends = self.function(func.entry().get(), vec![state.clone()], frame, depth + 1);
+        self.sites.pop();
         let cut = self.left == 0;
         self.left = before.saturating_sub(share.saturating_sub(self.left));
         ends.iter_mut().for_each(|end| end.pushed.clear());

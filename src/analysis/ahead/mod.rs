@@ -46,6 +46,8 @@ pub enum Operation {
     Receive,
     /// Closes a channel.
     Close,
+    /// Goes on with an iterator: switches to the goroutine that waits in a `runtime.coro`.
+    Resume,
 }
 
 impl Operation {
@@ -68,6 +70,8 @@ pub enum Kind {
     Cond,
     /// A channel.
     Channel,
+    /// A `runtime.coro` (runtime/coro.go, since 1.23), in which an iterator waits.
+    Coroutine,
 }
 
 /// An object that somebody waits for.
@@ -127,6 +131,7 @@ impl Watched {
             Operation::Done => &[Kind::WaitGroup],
             Operation::Signal => &[Kind::Cond],
             Operation::Send | Operation::Receive | Operation::Close => &[Kind::Channel],
+            Operation::Resume => &[Kind::Coroutine],
         };
         kinds.iter().find_map(|kind| self.objects.get(&(at, *kind)).copied())
     }
@@ -236,7 +241,8 @@ pub fn ahead(
         // No return is reached from here on: what is sure to run still are the pending deferred calls.
         let Some(start) = joined(states) else { break };
         let all: Vec<u64> = closures.iter().map(|c| c.closure).collect();
-        states = vec![deferred(machine, &all, start, &frame)];
+        let at = physical.pc.back(u64::from(!physical.trap));
+        states = vec![deferred(machine, &all, at, start, &frame)];
     }
     let spent = machine.spent();
     Outlook { all: each_once(taken(machine), &always), spent }
@@ -246,16 +252,16 @@ pub fn ahead(
 pub fn of_timer(machine: &mut Machine<'_>, memory: &dyn Memory, closure: Addr) -> Vec<Ahead> {
     let view = View { memory, stack: (0, 0), floor: 0, past: None };
     let frame = Frame { view, pending: Vec::new() };
-    deferred(machine, &[closure.get()], State::blank(), &frame);
+    deferred(machine, &[closure.get()], Addr::NULL, State::blank(), &frame);
     let mut all = each_once(taken(machine), &FxHashSet::default());
     all.iter_mut().for_each(|one| one.event.deferred = false);
     all
 }
 
-/// Runs pending deferred calls on their own.
-fn deferred(machine: &mut Machine<'_>, closures: &[u64], state: State, frame: &Frame<'_>) -> State {
+/// Runs pending deferred calls on their own, as if made at `at`.
+fn deferred(machine: &mut Machine<'_>, closures: &[u64], at: Addr, state: State, frame: &Frame<'_>) -> State {
     machine.notes.deferred = true;
-    let state = machine.deferred(closures, state, frame);
+    let state = machine.deferred(closures, at.get(), state, frame);
     machine.notes.deferred = false;
     state
 }

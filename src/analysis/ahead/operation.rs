@@ -131,6 +131,8 @@ fn known(name: &str, first: Value, second: Value) -> Option<Vec<(Option<u64>, Op
         "sync.(*Cond).Signal" | "sync.(*Cond).Broadcast" => one(first, O::Signal, 0),
         "runtime.chansend1" | "runtime.selectnbsend" => one(first, O::Send, 0),
         "runtime.closechan" => one(first, O::Close, 0),
+        // Package iter's name for it is the same function (iter/iter.go, since 1.23).
+        "runtime.coroswitch" => one(first, O::Resume, 0),
         "runtime.chanrecv1" | "runtime.chanrecv2" => one(first, O::Receive, 0),
         "runtime.selectnbrecv" => {
             let mut both = one(first, O::Receive, 0);

@@ -5,6 +5,7 @@
 //! Objects are shared: a hundred thousand goroutines behind one mutex name one [`Object`].
 
 mod act;
+pub mod coroutines;
 mod kernel;
 mod objects;
 mod raw;
@@ -22,6 +23,7 @@ use crate::source::Source;
 use crate::source::descriptors::{Descriptor, SystemCall};
 use crate::unwind::stacks::Stacks;
 use crate::unwind::{Frame, FrameKind, Unwinder};
+use coroutines::Coroutines;
 use std::fmt;
 
 /// What kind of thing a goroutine waits for.
@@ -343,6 +345,8 @@ pub struct Blocked {
     /// Goroutines of which no more than the kind is known, because they went on before their objects
     /// were read: indices into the snapshot's list, ascending.
     pub moved: Vec<u32>,
+    /// In which coroutines goroutines wait.
+    pub coroutines: Coroutines,
     /// What is missing.
     pub diagnostics: Diagnostics,
 }
@@ -414,6 +418,7 @@ pub fn find(inputs: &Inputs<'_>) -> Blocked {
     let heap = PageCache::new(&memory);
     let mut found = objects::assemble(inputs, &heap, raw::all(inputs, &heap));
     kernel::describe(inputs, &mut found);
+    found.blocked.coroutines = Coroutines::find(inputs, &found.blocked);
     let moved = before.moved_until_now(inputs);
     objects::forget(&mut found.blocked, &moved);
     found.blocked

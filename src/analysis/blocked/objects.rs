@@ -53,6 +53,7 @@ pub(super) fn forget(blocked: &mut Blocked, moved: &[usize]) {
         }
     }
     blocked.moved = moved.iter().filter_map(|i| u32::try_from(*i).ok()).collect();
+    blocked.coroutines.forget(&blocked.moved);
     if !blocked.moved.is_empty() {
         for object in &mut blocked.objects {
             object.waiters.retain(|waiter| blocked.moved.binary_search(waiter).is_err());
