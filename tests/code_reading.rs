@@ -8,20 +8,24 @@ mod layouts;
 
 use allgs::addr::Addr;
 use allgs::image::blob::FromMemory;
-use allgs::image::code::rules::{Located, locate_globals};
+use allgs::image::code::rules::{Located, locate_globals, signal_handlers};
 use allgs::image::pclntab::Modules;
 use allgs::image::search::{SearchSpace, find_moduledata};
 use allgs::image::{Found, Provenance};
 use elf_memory::{Loaded, build, minor, releases_of};
 use std::path::Path;
 
-fn locate(program: &Loaded, release: &str) -> Located {
+fn modules(program: &Loaded, release: &str) -> Modules {
     let (memory, arch) = (&program.memory, program.arch);
     let layout = layouts::moduledata(minor(release));
     let space = SearchSpace { tables: &program.segments, data: &program.segments };
     let first = find_moduledata(memory, &FromMemory(memory), &space, &layout, arch)[0];
-    let modules = Modules::load(memory, &FromMemory(memory), first, &layout, arch).unwrap();
-    locate_globals(&modules, memory, arch, &layouts::sched(minor(release)))
+    Modules::load(memory, &FromMemory(memory), first, &layout, arch).unwrap()
+}
+
+fn locate(program: &Loaded, release: &str) -> Located {
+    let modules = modules(program, release);
+    locate_globals(&modules, &program.memory, program.arch, &layouts::sched(minor(release)))
 }
 
 /// Compares all globals; gives the count and the names of those that differ.
@@ -114,4 +118,25 @@ fn with_the_race_detector() {
 fn with_c_code() {
     check("cgo", &SOME);
     check("cgo-pie", &SOME);
+}
+
+/// The map of package os/signal, and whether maps have buckets: until 1.23.
+fn check_signals(kind: &str, releases: &[&str]) {
+    for release in releases {
+        let program = Loaded::open(&build(release, kind, "why"));
+        let found = signal_handlers(&modules(&program, release), &program.memory, program.arch)
+            .unwrap_or_else(|| panic!("{release} {kind}: not found"));
+        assert_eq!(found.map, program.symbols["os/signal.handlers"].offset(8), "{release} {kind}");
+        assert_eq!(found.buckets, minor(release) < 24, "{release} {kind}");
+    }
+}
+
+#[test]
+fn who_is_told_of_signals() {
+    for kind in ["default", "arm64"] {
+        check_signals(kind, &releases_of(kind));
+    }
+    for kind in ["noopt", "race", "pie", "arm64-pie"] {
+        check_signals(kind, &SOME);
+    }
 }

@@ -10,6 +10,7 @@ use super::blocked::{Act, Blocked, Inputs, Kind, Object, ObjectKind, Operation, 
 use super::frames;
 use crate::addr::Addr;
 use crate::memory::Memory;
+use crate::runtime::signals;
 use crate::unwind::Frame;
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -167,15 +168,27 @@ pub struct Provable<'a> {
     contexts: FxHashMap<Addr, &'static str>,
     /// Who runs the function of which Once.
     once: FxHashMap<Addr, Vec<u32>>,
-    /// Whether the goroutine of package os/signal is there.
-    signals: bool,
+    /// The goroutine of package os/signal, if it is there and waits for a signal.
+    signals: Option<u32>,
+    /// Channels that it passes signals on to.
+    notified: FxHashSet<Addr>,
 }
 
 impl<'a> Provable<'a> {
     /// Gets ready for the objects in `blocked`.
     pub fn new(inputs: &'a Inputs<'a>, blocked: &Blocked) -> Provable<'a> {
-        let signals = blocked.of.iter().flatten().any(|on| on.kind == Kind::Signal);
-        Provable { inputs, contexts: contexts::ended(inputs, blocked), once: once(inputs, blocked), signals }
+        let signals = (0u32..)
+            .zip(&blocked.of)
+            .find(|(_, on)| on.as_ref().is_some_and(|on| on.kind == Kind::Signal))
+            .map(|(i, _)| i);
+        let notified = match signals {
+            Some(_) if blocked.objects.iter().any(is_of_signals) => {
+                signals::registered(inputs.image, inputs.source.memory())
+            }
+            _ => FxHashSet::default(),
+        };
+        let (contexts, once) = (contexts::ended(inputs, blocked), once(inputs, blocked));
+        Provable { inputs, contexts, once, signals, notified }
     }
 
     fn at(&self, index: u32) -> String {
@@ -195,8 +208,12 @@ impl<'a> Provable<'a> {
         } else if let Some(because) = self.contexts.get(&object.address) {
             found.push(waker(Agent::Time, Trust::Certain, because));
         }
-        if self.signals && object.type_name.as_deref() == Some("chan os.Signal") {
+        if let Some(passes) = self.signals.filter(|_| is_of_signals(object)) {
             found.push(waker(Agent::Outside, Trust::Possible, "can send a signal that is passed on to it"));
+            if self.notified.contains(&object.address) {
+                let because = "passes signals on to it, since it was given to signal.Notify; it is in";
+                found.extend(self.goroutines(vec![passes], Trust::Likely, because));
+            }
         }
         found
     }
@@ -262,6 +279,11 @@ impl Waking for Provable<'_> {
             _ => self.other_side(index, blocked),
         }
     }
+}
+
+/// Whether an object is a channel that signals are passed on to, by its type.
+fn is_of_signals(object: &Object) -> bool {
+    object.type_name.as_deref() == Some("chan os.Signal")
 }
 
 /// `_Prunning` and `_Pgcstop` (runtime/runtime2.go).

@@ -32,6 +32,7 @@ use crate::error::Result;
 use crate::memory::Memory;
 use crate::source::Source;
 use buildinfo::BuildInfo;
+use code::rules::SignalHandlers;
 use elf::ElfKind;
 use layout::Layouts;
 use layout::rules::Rules;
@@ -193,6 +194,11 @@ impl Image {
     /// The text of a wait reason; `None` for a number that the target's release does not define.
     pub fn wait_reason(&self, number: u8) -> Option<&str> {
         self.wait_reasons.get(usize::from(number)).map(String::as_str)
+    }
+
+    /// Where package os/signal keeps who wants to be told of signals, if the program uses it. Reads code.
+    pub fn signal_handlers(&self, memory: &dyn Memory) -> Option<SignalHandlers> {
+        code::rules::signal_handlers(&self.modules, &self.memory(memory), self.arch)
     }
 
     /// Code and read-only data from the files of the target, all else from `lower`.

@@ -5,6 +5,7 @@
 pub mod capture;
 pub mod chan;
 pub mod decode;
+pub mod gomap;
 pub mod gotype;
 pub mod heap;
 pub mod labels;
@@ -12,6 +13,7 @@ pub mod netpoll;
 pub mod notify;
 pub mod select;
 pub mod sema;
+pub mod signals;
 pub mod snapshot;
 pub mod sudog;
 pub mod syscall;

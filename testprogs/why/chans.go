@@ -28,6 +28,7 @@ func init() {
 	add("timers", timers)
 	add("deadline", contextDeadline)
 	add("notify", signalNotify)
+	add("notifymany", notifyMany)
 }
 
 // awaitWriter returns when a writer waits for rw: TryRLock fails then.
@@ -319,22 +320,49 @@ func contextDeadline(t *teller) {
 func signalNotify(t *teller) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGUSR2)
+	sayLoop(t)
+	t.start(func(say func(fact)) {
+		say(fact{name: "me", waits: "channel", objects: on(c), wakers: []string{outside, "loop"}})
+		<-c
+	})
+}
+
+// notifyMany: more channels than fit into a small map, and two that no signal is passed on to: one is given
+// no more, the other never was.
+func notifyMany(t *teller) {
+	for i := 0; i < 40; i++ {
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, syscall.SIGUSR2)
+		name := fmt.Sprint("one", i)
+		t.start(func(say func(fact)) {
+			say(fact{name: name, waits: "channel", objects: on(c), wakers: []string{outside, "loop"}})
+			<-c
+		})
+	}
+	sayLoop(t)
+	stopped := make(chan os.Signal, 1)
+	signal.Notify(stopped, syscall.SIGUSR2)
+	signal.Stop(stopped)
+	for name, c := range map[string]chan os.Signal{"stopped": stopped, "unknown": make(chan os.Signal)} {
+		name, c := name, c
+		t.start(func(say func(fact)) {
+			say(fact{name: name, waits: "channel", objects: on(c)})
+			<-c
+		})
+	}
+}
+
+// sayLoop says what the goroutine of package os/signal does, as soon as it is there.
+func sayLoop(t *teller) {
 	t.expected++
 	begin := time.Now()
-	for loop := ""; loop == ""; loop = goroutineIn("os/signal.loop") {
+	for goroutineIn("os/signal.loop") == "" {
 		if time.Since(begin) > time.Minute {
 			must(fmt.Errorf("no goroutine in os/signal.loop"))
 		}
 		time.Sleep(time.Millisecond)
 	}
-	t.lock.Lock()
-	t.facts = append(t.facts, fact{name: "notify.loop", id: goroutineIn("os/signal.loop"), waits: "signal",
-		wakers: []string{outside}})
-	t.lock.Unlock()
-	t.start(func(say func(fact)) {
-		say(fact{name: "me", waits: "channel", objects: on(c), wakers: []string{outside, "loop"}})
-		<-c
-	})
+	t.say(t.name+".", fact{name: "loop", id: goroutineIn("os/signal.loop"), waits: "signal", wakers: []string{outside}})
 }
 
 // goroutineIn is the number of a goroutine with this function.

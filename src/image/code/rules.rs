@@ -214,3 +214,31 @@ fn wait_reasons(r: &Reading) -> Option<(Addr, u64)> {
     lengths.dedup();
     Some((table, only(lengths)?))
 }
+
+/// What package os/signal keeps of who wants to be told of signals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SignalHandlers {
+    /// Where `handlers.m` lies, a `map[chan<- os.Signal]*handler`.
+    pub map: Addr,
+    /// Whether the program has maps with buckets, whatever is usual in its release.
+    pub buckets: bool,
+}
+
+/// `handlers.m` after the mutex, and `handlers.stopping` after it and the counts of 65 signals, in bytes
+/// (os/signal/signal.go, all releases).
+const HANDLERS_MAP: u64 = 8;
+const HANDLERS_STOPPING: u64 = HANDLERS_MAP + 8 + 65 * 8;
+
+/// Finds `os/signal.handlers`: both functions lock it, at its start; who passes a signal on goes through the
+/// map and the list of channels that are being stopped.
+pub fn signal_handlers(modules: &Modules, memory: &dyn Memory, arch: Arch) -> Option<SignalHandlers> {
+    let named = modules.functions_of(&["os/signal.process", "os/signal.Notify", "runtime.evacuate_fast64"]);
+    let [process, notify, evacuate] = &named[..] else { return None };
+    let process = read(memory, modules, arch, itself(process)?)?;
+    let notify = read(memory, modules, arch, itself(notify)?)?;
+    let loaded = [HANDLERS_MAP, HANDLERS_STOPPING, HANDLERS_STOPPING + 8];
+    let whole =
+        |at: &Addr| loaded.iter().all(|offset| process.loads(at.offset(*offset))) && notify.refers(*at);
+    let at = only(process.targets().into_iter().filter(whole))?;
+    Some(SignalHandlers { map: at.offset(HANDLERS_MAP), buckets: !evacuate.is_empty() })
+}

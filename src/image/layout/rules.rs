@@ -167,6 +167,15 @@ choices! {
     }
 }
 choices! {
+    /// What a map is.
+    MapForm {
+        /// `runtime.hmap` with buckets (until 1.23, and by GOEXPERIMENT=noswissmap in 1.24 and 1.25).
+        Buckets = "buckets",
+        /// `internal/runtime/maps.Map` with groups (1.24+).
+        Swiss = "swiss",
+    }
+}
+choices! {
     /// What the runtime gives the kernel as epoll data (`runtime/netpoll_epoll.go`).
     PollTag {
         /// The address of the pollDesc (until 1.20).
@@ -215,6 +224,8 @@ pub struct Rules {
     pub ancestors_limit: u32,
     /// What `g.labels` points to.
     pub labels_form: LabelsForm,
+    /// What a map is, unless the program was built for another form.
+    pub map_form: MapForm,
     /// Whether wrappers are shown as creators and in the stacks of ancestors (until 1.20).
     pub wrappers_in_ancestors: bool,
     /// The smallest `m.throwing` that means that the runtime gave up (`throwTypeRuntime`; 1.18 has no
@@ -255,6 +266,7 @@ impl Rules {
             labels_in_header: reader.get("labels_in_header", LabelsInHeader::read)?,
             ancestors_limit: reader.get("ancestors_limit", |v| v.parse().ok())?,
             labels_form: reader.get("labels_form", LabelsForm::read)?,
+            map_form: reader.get("map_form", MapForm::read)?,
             wrappers_in_ancestors: reader.get("wrappers_in_ancestors", yes_no)?,
             throwing_by_runtime: reader.get("throwing_by_runtime", |v| v.parse().ok())?,
             poll_tag: reader.get("poll_tag", PollTag::read)?,
