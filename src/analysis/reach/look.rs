@@ -117,16 +117,26 @@ impl<'a> Look<'a> {
             return Place::Global;
         }
         let Some(object) = self.object(at) else { return Place::Nothing };
-        if let Some(p) = self.inputs.snapshot.ps.iter().find(|p| object.contains(p.at)) {
-            // A processor holds addresses of pages, too. All else that it leads to is the runtime's own and
-            // empty, but for its timers.
-            let timers = p.at.offset(self.inputs.image.layouts.p.timers.offset.into());
-            return if at == timers { Place::Global } else { Place::Nothing };
+        if self.is_no_pointer(object, at) {
+            return Place::Nothing;
         }
         match self.goroutine_of(object) {
             Some(number) => Place::Goroutine(self.gs.get(number).and_then(|now| now.index)),
             None => Place::Object(object),
         }
+    }
+
+    /// Whether a word of one of the runtime's own objects only looks like a pointer. A processor holds
+    /// addresses of pages, and all that it leads to is the runtime's own and empty, but for its timers. A g
+    /// has the end of its stack, where an object may begin.
+    fn is_no_pointer(&self, object: Span, at: Addr) -> bool {
+        let (snapshot, layouts) = (self.inputs.snapshot, &self.inputs.image.layouts);
+        if let Some(p) = snapshot.ps.iter().find(|p| object.contains(p.at)) {
+            return at != p.at.offset(layouts.p.timers.offset.into());
+        }
+        let system = |g: Addr| snapshot.ms.iter().any(|m| [m.g0, m.gsignal].contains(&g));
+        let end = object.start.offset(layouts.g.stack_hi.offset.into());
+        at == end && (self.by_g.contains_key(&object.start) || system(object.start))
     }
 
     /// Whose g or sudog an object is: nothing else of this size begins with the address of a g.
