@@ -15,6 +15,7 @@ use super::blocked::{Blocked, Inputs, Kind};
 use super::graph::{Fate, Seclusion, is_closed};
 use super::wakers::{Agent, Answers, Trust};
 use crate::addr::{Addr, Span};
+use crate::runtime::Status;
 use crate::runtime::capture::Instant;
 use crate::runtime::heap::Special;
 use look::{Look, Place};
@@ -137,8 +138,12 @@ impl<'a> Reach<'a> {
         !self.inputs.unwinder.may_be_live(&self.inputs.unwinder.walk(g), at)
     }
 
+    /// Whether a goroutine that runs has one in a register. What a thread that runs none has there is left
+    /// over from earlier.
     fn in_registers(&self, targets: &Targets) -> bool {
-        let threads = self.inputs.snapshot.threads.iter().filter_map(|thread| thread.registers.as_ref());
+        let snapshot = self.inputs.snapshot;
+        let running = snapshot.gs.iter().filter(|g| g.status == Status::Running);
+        let threads = running.filter_map(|g| snapshot.thread_of(snapshot.m_of(g)?)?.registers.as_ref());
         threads.flat_map(|r| (0..32).filter_map(|n| r.general.get(n))).any(|word| targets.contain(word))
     }
 

@@ -59,6 +59,8 @@ func main() {
 	t.settle()
 	t.print()
 	if die {
+		// So that no register has what was printed.
+		time.Sleep(time.Millisecond)
 		raw.SetDefault(syscall.SIGABRT)
 		raw.Raise(syscall.SIGABRT)
 	}

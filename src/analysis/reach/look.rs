@@ -6,6 +6,7 @@ use crate::addr::{Addr, Span};
 use crate::image::ImageMemory;
 use crate::memory::share::AllCores;
 use crate::memory::{Memory, read_slice};
+use crate::runtime::capture::Instant;
 use crate::runtime::capture::looks::Roster;
 use crate::runtime::heap::{Heap, Special};
 use crate::runtime::{G, Status, decode};
@@ -65,7 +66,7 @@ impl<'a> Look<'a> {
         let heap = Heap::read(&memory, at, &image.layouts.mheap, &image.layouts.mspan).ok()?;
         let gs = goroutines(inputs, &memory)?;
         let by_g = gs.iter().enumerate().map(|(i, now)| (now.g.at, i)).collect();
-        let in_use = gs.iter().enumerate().filter_map(|(i, now)| Some((stack(&now.g)?, i)));
+        let in_use = gs.iter().enumerate().filter_map(|(i, now)| Some((stack(inputs, &now.g)?, i)));
         let mut stacks: Vec<(Span, usize)> = in_use.collect();
         stacks.sort_unstable_by_key(|(span, _)| span.start);
         let modules = image.modules.modules().iter().map(|module| &module.info);
@@ -189,18 +190,26 @@ fn without(all: Span, part: Span) -> impl Iterator<Item = Span> {
 }
 
 /// The part of a goroutine's stack that is in use, or all of it where that is not known.
-fn stack(g: &G) -> Option<Span> {
+fn stack(inputs: &Inputs<'_>, g: &G) -> Option<Span> {
     let whole = Span::between(g.stack_lo, g.stack_hi);
     let from = match g.status {
         Status::Dead | Status::DeadExtra | Status::Idle => return None,
         Status::Waiting | Status::Leaked | Status::Runnable | Status::Preempted => g.sched.sp,
         Status::Syscall => g.syscallsp,
-        Status::Running | Status::Copystack | Status::Unknown(_) => g.stack_lo,
+        Status::Running => of_thread(inputs, g).unwrap_or(g.stack_lo),
+        Status::Copystack | Status::Unknown(_) => g.stack_lo,
     };
     if whole.len == 0 {
         return None;
     }
     Some(if whole.contains(from) { Span::between(from, g.stack_hi) } else { whole })
+}
+
+/// The stack pointer of the thread that a goroutine runs on, in a core: a live one has gone on.
+fn of_thread(inputs: &Inputs<'_>, g: &G) -> Option<Addr> {
+    let snapshot = inputs.snapshot;
+    let thread = snapshot.thread_of(snapshot.m_of(g)?)?;
+    thread.registers.as_ref().filter(|_| snapshot.instant == Instant::Core).map(|registers| registers.sp)
 }
 
 #[cfg(test)]
