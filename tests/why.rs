@@ -265,7 +265,8 @@ fn conclude(scores: Vec<Score>) {
     let Score { found, declared, certain, .. } = sum;
     println!("all: found {found}, declared {declared}, wrong {}, certain {certain}", sum.wrong.len());
     assert!(sum.wrong.is_empty(), "named wrongly: {:#?}", sum.wrong);
-    assert!(sum.found * 10 >= sum.declared * 9, "found {} of {}", sum.found, sum.declared);
+    // One run in many meets a word that looks like a pointer, or a holder that was being moved.
+    assert!(sum.found * 100 >= sum.declared * 99, "found {} of {}", sum.found, sum.declared);
 }
 
 #[test]

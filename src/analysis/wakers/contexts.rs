@@ -121,7 +121,8 @@ impl Search<'_> {
     }
 
     fn keys(&mut self, above: Addr, groups: Addr, words: u64) -> Vec<Addr> {
-        let words = words.min(self.left);
+        // What says that it has more is no map, and must not use up what others need.
+        let words = if words <= self.left { words } else { 0 };
         self.left -= words;
         let all = (0..words).filter_map(|i| self.word(groups.offset(8 * i)));
         all.filter(|word| self.is_below(*word, above)).collect()
@@ -190,6 +191,16 @@ mod tests {
     #[test]
     fn what_is_below_another_context_is_not() {
         assert!(search(&world(0x7000)).is_empty());
+    }
+
+    #[test]
+    fn what_is_no_context_uses_nothing_up() {
+        let mut memory = world(0x6000);
+        // Behind the closure lies something whose words look like a context with a very large map.
+        put(&mut memory, 0x1000, &[0x40_1000, 0xa000, 0x2000]);
+        context(&mut memory, 0xa000, 0, 0, 0xb000);
+        put(&mut memory, 0xb000, &[0xc000_0000, 0, 0xb000]);
+        assert_eq!(search(&memory).len(), 1);
     }
 
     #[test]
