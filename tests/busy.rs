@@ -25,7 +25,7 @@ fn a_busy_server_is_not_said_to_be_stuck() {
     for (release, kind) in [("1.21.13", "s"), ("1.27.4", "default")] {
         let mut target = Target::start(&build(release, kind, "busy"), &[], &[]);
         let pid = target.pid().to_string();
-        let (mut locks, mut hints, count) = (0, 0, snapshots());
+        let (mut locks, mut hints, mut rings, count) = (0, 0, 0, snapshots());
         for n in 0..count {
             let text = allgs_ok(&["why", "-q", "--format", "json", &pid]);
             let report: Value = serde_json::from_str(&text).expect("JSON");
@@ -34,6 +34,8 @@ fn a_busy_server_is_not_said_to_be_stuck() {
             let goroutines = report["goroutines"].as_array().expect("goroutines");
             locks += goroutines.iter().filter(|g| g["blocked_on"]["kind"] == "mutex").count();
             let situations = report["situations"].as_array().expect("situations");
+            rings +=
+                situations.iter().filter(|s| s["text"].to_string().contains("wait for one another")).count();
             hints += situations.iter().filter(|s| s["kind"] == "dead_end").count();
         }
         target.send("done");
@@ -51,8 +53,9 @@ fn a_busy_server_is_not_said_to_be_stuck() {
         assert!(after > before, "{release} {kind}: it stands still");
         println!(
             "{release} {kind}: snapshots {count}, requests {after}, goroutines at a mutex {locks}, dead ends \
-             as a hint {hints}"
+             as a hint {hints}, of them rings {rings}"
         );
         assert!(locks > 0, "{release} {kind}: nobody ever waited for a lock");
+        assert!(rings > 0, "{release} {kind}: no pair ever looked like a deadlock");
     }
 }

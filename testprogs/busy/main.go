@@ -1,6 +1,6 @@
 // Busy is a healthy server under load: HTTP and its clients, a pool of workers, locks
-// of all kinds, selects with timeouts, tickers, conditions, tries. Nothing in it is
-// stuck, so whoever says so is wrong.
+// of all kinds, selects with timeouts, tickers, conditions, tries, pairs that only
+// somebody else can help. Nothing in it is stuck, so whoever says so is wrong.
 //
 //	busy FOLDER
 //	done   on stdin: prints how many requests were answered
@@ -68,6 +68,7 @@ func main() {
 		go s.tick(time.Duration(i+1) * 3 * time.Millisecond)
 		go s.tryer()
 	}
+	startPairs()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(err)
 	go http.Serve(listener, s)
