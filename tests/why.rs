@@ -144,7 +144,8 @@ fn judge(line: &str, goroutines: &BTreeMap<u64, &Value>, dead: &BTreeSet<u64>) -
         .map(|o| o.iter().filter_map(|o| o["address"].as_str()).collect())
         .unwrap_or_default();
     let objects_found = list("objects").iter().all(|o| objects.contains(o));
-    let waker_found = declared.is_empty() || !named.is_disjoint(&declared);
+    // Whoever runs may be met at the moment when it waits after all.
+    let waker_found = declared.is_empty() || waits == "nothing" || !named.is_disjoint(&declared);
     let circle_found = facts["deadlock"] != "true" || dead.contains(&id);
     // Where a timer is the wait itself, the deadline says so.
     let itself = ["sleep", "timer", "io", "select"].contains(&waits);

@@ -157,9 +157,10 @@ func lockSpinners(t *teller) {
 	busy, leaked := &sync.Mutex{}, &sync.Mutex{}
 	leak(leaked)
 	for i := 0; i < 3; i++ {
-		name := string(rune('a' + i))
+		name, others := string("abc"[i]), []string{string("bca"[i]), string("cab"[i])}
 		t.start(func(say func(fact)) {
-			spinning(say, name)
+			// Each may be met while it waits for another.
+			say(fact{name: name, waits: "nothing", wakers: others})
 			for never != nil {
 				busy.Lock()
 				if leaked.TryLock() {

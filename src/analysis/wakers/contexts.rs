@@ -125,15 +125,20 @@ impl Search<'_> {
         let words = if words <= self.left { words } else { 0 };
         self.left -= words;
         let all = (0..words).filter_map(|i| self.word(groups.offset(8 * i)));
-        all.filter(|word| self.is_below(*word, above)).collect()
+        let below = |word: Addr| {
+            let mut forms = [Some(word), self.word(word)].into_iter().flatten();
+            forms.find(|context| self.is_below(*context, above))
+        };
+        all.filter_map(below).collect()
     }
 
-    /// Whether a context is below another, with no more than values in between.
+    /// Whether a context is below another, with no more than values in between. In 1.20 a context with a
+    /// deadline only leads to what others are.
     fn is_below(&self, context: Addr, above: Addr) -> bool {
         let mut at = context;
         for _ in 0..BETWEEN {
             match self.word(at.offset(ABOVE)) {
-                Some(next) if next == above => return true,
+                Some(next) if next == above || self.word(next) == Some(above) => return true,
                 Some(next) if next != at => at = next,
                 _ => return false,
             }
@@ -186,6 +191,26 @@ mod tests {
     #[test]
     fn a_context_below_is_found_behind_one_that_holds_a_value() {
         assert_eq!(search(&world(0x6000)).keys().collect::<Vec<_>>(), [&WAITED]);
+    }
+
+    #[test]
+    fn contexts_with_a_deadline_of_1_20_lead_to_what_others_are() {
+        let mut memory = SparseMemory::new();
+        // The timer's context, and one with a deadline below it, whose own child is waited for.
+        put(&mut memory, 0x1000, &[0x40_1000, 0x1800]);
+        put(&mut memory, 0x1800, &[0x2000, 0x1900]);
+        context(&mut memory, 0x2000, 0, 0, 0x3000);
+        put(&mut memory, 0x3000, &[1, 0, 0x4000]);
+        let group = |key: u64| [&[0, 0x40_0020, key][..], &[0; 14]].concat();
+        put(&mut memory, 0x4000, &group(0x5000));
+        put(&mut memory, 0x5000, &[0x6000, 0x1900]);
+        context(&mut memory, 0x6000, 0x1800, 0, 0x7000);
+        put(&mut memory, 0x7000, &[1, 0, 0x8000]);
+        put(&mut memory, 0x8000, &group(0xa000));
+        context(&mut memory, 0xa000, 0x5000, WAITED.get(), 0);
+        assert_eq!(search(&memory).len(), 1);
+        context(&mut memory, 0xa000, 0x6100, WAITED.get(), 0);
+        assert!(search(&memory).is_empty());
     }
 
     #[test]
