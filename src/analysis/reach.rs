@@ -5,8 +5,10 @@
 //! nothing. Goroutines that hold one and are stuck themselves join the ring, with what they wait for.
 //!
 //! A word that looks like a pointer counts as one, so an answer of "nobody" is proof and the other one
-//! need not be. A live process goes on meanwhile and could move its last pointer out of sight, so it is
-//! asked twice, and whoever of the ring has moved by then ends it.
+//! need not be: in a core, and where no goroutine ran meanwhile. Else the last pointer may have been moved
+//! from where was not looked yet to where was looked already, so a process that goes on is asked again and
+//! again, with pauses, and must give the same answer each time. Whoever of the ring has moved by then ends
+//! it.
 
 mod look;
 mod scan;
@@ -22,9 +24,17 @@ use look::{Look, Place};
 use rustc_hash::FxHashSet;
 use scan::Targets;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Bytes of memory that are searched for all rings together: seconds' worth.
-const BUDGET: u64 = 4 << 30;
+const BUDGET: u64 = 8 << 30;
+
+/// Times that a process is asked whose goroutines run meanwhile. Of pointers that are moved once in a
+/// millisecond, one look misses one in 30.
+const LOOKS: usize = 8;
+
+/// Time between two of them: nobody hands on and on what he has for so long without a break.
+const BETWEEN: Duration = Duration::from_millis(20);
 
 /// Most objects that are followed backwards from one ring.
 const MOST_OBJECTS: usize = 1 << 16;
@@ -50,13 +60,33 @@ struct Inside {
     fresh: Vec<Span>,
 }
 
+/// Whether the answer is proved.
+#[derive(PartialEq, Eq)]
+enum Proof {
+    /// Nothing ran while memory was searched.
+    Whole,
+    /// Something may have escaped.
+    Partial,
+}
+
 /// Somebody else can get at it, or that is not known.
 struct Open;
 
 impl Seclusion for Reach<'_> {
     fn is_secluded(&self, ring: &[u32], fates: &[Fate]) -> bool {
-        let looks = if self.inputs.snapshot.instant == Instant::Core { 1 } else { 2 };
-        (0..looks).all(|_| self.look(ring, fates).is_ok())
+        // Objects on the way to those of the ring are looked for at once the next time.
+        let mut known = Vec::new();
+        for look in 0..LOOKS {
+            if look > 0 {
+                std::thread::sleep(BETWEEN);
+            }
+            match self.look(ring, fates, &mut known) {
+                Ok(Proof::Whole) => return true,
+                Ok(Proof::Partial) => {}
+                Err(Open) => return false,
+            }
+        }
+        true
     }
 }
 
@@ -66,7 +96,7 @@ impl<'a> Reach<'a> {
         Reach { inputs, blocked, answers, left: AtomicU64::new(BUDGET) }
     }
 
-    fn look(&self, ring: &[u32], fates: &[Fate]) -> Result<(), Open> {
+    fn look(&self, ring: &[u32], fates: &[Fate], known: &mut Vec<Addr>) -> Result<Proof, Open> {
         self.spend(Look::cost(self.inputs))?;
         let look = Look::now(self.inputs).ok_or(Open)?;
         let specials = look.specials().ok_or(Open)?;
@@ -74,6 +104,9 @@ impl<'a> Reach<'a> {
         let mut inside = Inside::default();
         for index in ring {
             self.join(*index, fates, &look, &mut inside)?;
+        }
+        for object in known.iter().filter_map(|at| look.object(*at)) {
+            inside.add(object)?;
         }
         while !inside.fresh.is_empty() {
             let targets = Targets::new(std::mem::take(&mut inside.fresh));
@@ -87,7 +120,12 @@ impl<'a> Reach<'a> {
                 }
             }
         }
-        refuse_if(!inside.goroutines.iter().all(|index| look.is_as_before(*index)))
+        refuse_if(!inside.goroutines.iter().all(|index| look.is_as_before(*index)))?;
+        known.extend(inside.objects);
+        known.sort_unstable();
+        known.dedup();
+        let core = self.inputs.snapshot.instant == Instant::Core;
+        Ok(if core || look.nothing_ran() { Proof::Whole } else { Proof::Partial })
     }
 
     /// Adds a goroutine to the ring: whoever could wake it must be in it, too, or be nobody.

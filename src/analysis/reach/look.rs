@@ -7,7 +7,7 @@ use crate::image::ImageMemory;
 use crate::memory::share::AllCores;
 use crate::memory::{Memory, read_slice};
 use crate::runtime::capture::Instant;
-use crate::runtime::capture::looks::Roster;
+use crate::runtime::capture::looks::{Keys, Roster};
 use crate::runtime::heap::{Heap, Special};
 use crate::runtime::{G, Status, decode};
 use rustc_hash::FxHashMap;
@@ -49,6 +49,8 @@ pub(super) struct Look<'a> {
     /// Stacks in the order of addresses, with numbers of `gs`.
     stacks: Vec<(Span, usize)>,
     globals: Vec<Span>,
+    roster: Roster,
+    keys: Keys,
 }
 
 impl<'a> Look<'a> {
@@ -64,7 +66,8 @@ impl<'a> Look<'a> {
         let memory = image.memory(inputs.source.memory());
         let at = image.globals.mheap?.value;
         let heap = Heap::read(&memory, at, &image.layouts.mheap, &image.layouts.mspan).ok()?;
-        let gs = goroutines(inputs, &memory)?;
+        let roster = roster(inputs, &memory)?;
+        let (gs, keys) = goroutines(inputs, &memory, &roster)?;
         let by_g = gs.iter().enumerate().map(|(i, now)| (now.g.at, i)).collect();
         let in_use = gs.iter().enumerate().filter_map(|(i, now)| Some((stack(inputs, &now.g)?, i)));
         let mut stacks: Vec<(Span, usize)> = in_use.collect();
@@ -74,11 +77,20 @@ impl<'a> Look<'a> {
         let allocator = Span { start: at, len: image.layouts.mheap.size.into() };
         let globals = modules.flat_map(|info| [info.data, info.bss]).flat_map(|all| without(all, allocator));
         let globals = globals.collect();
-        Some(Look { inputs, memory, heap, gs, by_g, stacks, globals })
+        Some(Look { inputs, memory, heap, gs, by_g, stacks, globals, roster, keys })
     }
 
     pub(super) fn memory(&self) -> &ImageMemory<'a> {
         &self.memory
+    }
+
+    /// Whether no goroutine ran since this look began.
+    pub(super) fn nothing_ran(&self) -> bool {
+        let runs = |now: &Now| matches!(now.g.status, Status::Running | Status::Unknown(_));
+        let layout = &self.inputs.image.layouts.g;
+        let later = || self.roster.keys(&self.memory, layout, &AllCores);
+        let as_many = || roster(self.inputs, &self.memory).is_some_and(|now| now.len() == self.roster.len());
+        !self.gs.iter().any(runs) && self.roster.differing(&self.keys, &later()).is_empty() && as_many()
     }
 
     /// Memory outside of the heap: variables and stacks.
@@ -160,8 +172,8 @@ impl<'a> Look<'a> {
     }
 }
 
-/// All goroutines of now, dead ones too: their gs are there.
-fn goroutines(inputs: &Inputs<'_>, memory: &dyn Memory) -> Option<Vec<Now>> {
+/// Where all gs are, those of dead goroutines too.
+fn roster(inputs: &Inputs<'_>, memory: &dyn Memory) -> Option<Roster> {
     let (snapshot, image) = (inputs.snapshot, inputs.image);
     let list = read_slice(memory, image.globals.allgs.value).ok()?;
     let most = snapshot.dead.checked_add(snapshot.gs.len() as u64)?.checked_mul(2)?.checked_add(MORE)?;
@@ -169,9 +181,14 @@ fn goroutines(inputs: &Inputs<'_>, memory: &dyn Memory) -> Option<Vec<Now>> {
     let bytes = memory.read_span(span, most.checked_mul(8)?).ok()?;
     let (words, _) = bytes.as_chunks::<8>();
     let order: Vec<Addr> = words.iter().map(|word| Addr::new(u64::from_le_bytes(*word))).collect();
-    let roster = Roster::new(order, image.layouts.g.size);
+    Some(Roster::new(order, image.layouts.g.size))
+}
+
+/// All goroutines of now.
+fn goroutines(inputs: &Inputs<'_>, memory: &dyn Memory, roster: &Roster) -> Option<(Vec<Now>, Keys)> {
+    let (snapshot, image) = (inputs.snapshot, inputs.image);
     let mut look = roster.blank();
-    roster.fill(memory, &image.layouts.g, &mut look, &AllCores);
+    let keys = roster.fill(memory, &image.layouts.g, &mut look, &AllCores);
     let known: FxHashMap<Addr, u32> = (0u32..).zip(&snapshot.gs).map(|(i, g)| (g.at, i)).collect();
     let now = |number: usize| {
         let g = decode::g(roster.view(&look, number)?, &image.layouts.g, &image.rules).ok()?;
@@ -179,7 +196,8 @@ fn goroutines(inputs: &Inputs<'_>, memory: &dyn Memory) -> Option<Vec<Now>> {
         let same = index.and_then(|i| inputs.g(i as usize)).is_some_and(|before| before.id == g.id);
         Some(Now { index: index.filter(|_| same), g })
     };
-    (0..roster.len()).map(now).collect()
+    let all: Option<Vec<Now>> = (0..roster.len()).map(now).collect();
+    Some((all?, keys))
 }
 
 /// What is left of `all` before and after `part`.
