@@ -31,6 +31,8 @@ pub(super) enum Place {
     Goroutine(Option<u32>),
     /// The part of a stack that is in use.
     Stack(Option<u32>),
+    /// The stack of a goroutine that runs, of which it is not known how much is in use.
+    Running(Option<u32>),
 }
 
 /// A goroutine as it is now.
@@ -123,8 +125,10 @@ impl<'a> Look<'a> {
     pub(super) fn place(&self, at: Addr) -> Place {
         let after = self.stacks.partition_point(|(span, _)| span.start <= at);
         let on = after.checked_sub(1).and_then(|i| self.stacks.get(i)).filter(|(span, _)| span.contains(at));
-        if let Some((_, number)) = on {
-            return Place::Stack(self.gs.get(*number).and_then(|now| now.index));
+        if let Some((span, number)) = on {
+            let Some(now) = self.gs.get(*number) else { return Place::Stack(None) };
+            let whole = now.g.status == Status::Running && span.start == now.g.stack_lo;
+            return if whole { Place::Running(now.index) } else { Place::Stack(now.index) };
         }
         if self.globals.iter().any(|span| span.contains(at)) {
             return Place::Global;
