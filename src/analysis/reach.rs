@@ -39,6 +39,9 @@ const MOST_LOOKS: usize = 2 * LOOKS;
 /// Time between two of them: nobody hands on and on what he has for so long without a break.
 const BETWEEN: Duration = Duration::from_millis(20);
 
+/// Pauses that are made for all rings together: three seconds' worth.
+const PAUSES: u64 = 150;
+
 /// Most objects that are followed backwards from one ring.
 const MOST_OBJECTS: usize = 1 << 16;
 
@@ -51,7 +54,10 @@ pub struct Reach<'a> {
     inputs: &'a Inputs<'a>,
     blocked: &'a Blocked,
     answers: &'a Answers,
+    /// Bytes that may still be read.
     left: AtomicU64,
+    /// Pauses that may still be made.
+    pauses: AtomicU64,
 }
 
 /// The ring so far, and what is looked for.
@@ -88,6 +94,9 @@ impl Seclusion for Reach<'_> {
         let mut agreed = 0;
         for look in 0..MOST_LOOKS {
             if look > 0 {
+                if take(&self.pauses, 1).is_err() {
+                    return false;
+                }
                 std::thread::sleep(BETWEEN);
             }
             match self.look(ring, fates, &mut known) {
@@ -107,11 +116,11 @@ impl Seclusion for Reach<'_> {
 impl<'a> Reach<'a> {
     /// Gets ready for the rings of `blocked`.
     pub fn new(inputs: &'a Inputs<'a>, blocked: &'a Blocked, answers: &'a Answers) -> Reach<'a> {
-        Reach { inputs, blocked, answers, left: AtomicU64::new(BUDGET) }
+        Reach { inputs, blocked, answers, left: AtomicU64::new(BUDGET), pauses: AtomicU64::new(PAUSES) }
     }
 
     fn look(&self, ring: &[u32], fates: &[Fate], known: &mut Vec<Addr>) -> Result<Proof, Open> {
-        self.spend(Look::cost(self.inputs))?;
+        take(&self.left, Look::cost(self.inputs))?;
         let look = Look::now(self.inputs).ok_or(Open::Known)?;
         let specials = look.specials().ok_or(Open::Known)?;
         self.no_finalizer_runs()?;
@@ -127,7 +136,7 @@ impl<'a> Reach<'a> {
             refuse_if(specials.iter().any(|special| concerns(special, &targets)))?;
             refuse_if(self.in_registers(&targets))?;
             for area in [look.outside(), look.heap()] {
-                self.spend(area.iter().map(|span| span.len).fold(0, u64::saturating_add))?;
+                take(&self.left, area.iter().map(|span| span.len).fold(0, u64::saturating_add))?;
                 let hits = scan::hits(look.memory(), &area, &targets).ok_or(Open::Known)?;
                 for hit in hits {
                     self.follow(hit, fates, &look, &mut inside)?;
@@ -210,13 +219,12 @@ impl<'a> Reach<'a> {
         let all = (0u32..).zip(&self.inputs.snapshot.gs);
         refuse_if(all.into_iter().any(|(index, g)| runs(g.startpc) && !idle(index)))
     }
+}
 
-    /// Takes bytes that will be read from what is left.
-    fn spend(&self, bytes: u64) -> Result<(), Open> {
-        let spent =
-            self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
-        spent.map(|_| ()).map_err(|_| Open::Known)
-    }
+/// Takes `amount` off what is left.
+fn take(left: &AtomicU64, amount: u64) -> Result<(), Open> {
+    let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(amount));
+    taken.map(|_| ()).map_err(|_| Open::Known)
 }
 
 impl Inside {
