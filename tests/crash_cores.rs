@@ -126,3 +126,19 @@ fn the_fault_address_is_said() {
         assert_eq!(info["target"]["crash"]["fault_address"], fault);
     }
 }
+
+#[test]
+fn a_core_does_not_tell_how_long_a_goroutine_waits() {
+    let without = support::cores::without_minutes;
+    assert_eq!(
+        without("goroutine 5 gp=0x1 m=nil [chan receive, 12 minutes]:"),
+        "goroutine 5 gp=0x1 m=nil [chan receive]:"
+    );
+    assert_eq!(
+        without("goroutine 5 [select, 1 minutes, locked to thread]:"),
+        "goroutine 5 [select, locked to thread]:"
+    );
+    for same in ["goroutine 5 [select (no cases), locked to thread]:", "main.f(1, 2 minutes)", ""] {
+        assert_eq!(without(same), same);
+    }
+}

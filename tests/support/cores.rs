@@ -23,15 +23,29 @@ impl Core {
 
     /// What the runtime says of all goroutines when it crashes. Afterwards each thread adds its own
     /// stack, below a line of dashes, and `timeout` says that a core was left.
-    pub fn runtimes_text(&self) -> &str {
+    pub fn runtimes_text(&self) -> String {
         let text = self.stderr.split("\n-----\n").next().unwrap_or_default();
-        text.split("\ntimeout: ").next().unwrap_or_default()
+        let text = text.split("\ntimeout: ").next().unwrap_or_default();
+        text.lines().map(without_minutes).collect::<Vec<_>>().join("\n")
     }
 
     /// What the program wrote of itself before.
     pub fn own_text(&self) -> String {
         let text = std::fs::read(self.path.with_file_name("out/stack.txt")).expect("stack.txt");
         String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// A header without how long the goroutine waits, which no core tells: a program that was slow to die says it.
+pub fn without_minutes(line: &str) -> String {
+    let parts: Vec<&str> = line.split(", ").collect();
+    let minutes = |part: &str| part.trim_end_matches("]:").ends_with(" minutes");
+    match parts.iter().position(|part| minutes(part)) {
+        Some(n) if line.starts_with("goroutine ") => {
+            let end = if parts[n].ends_with("]:") { "]:" } else { "" };
+            [&parts[..n], &parts[n + 1..]].concat().join(", ") + end
+        }
+        _ => line.to_owned(),
     }
 }
 

@@ -13,7 +13,7 @@ pub fn parked(block: &str) -> bool {
 /// Compares each parked goroutine byte for byte, and of those that ran the calls of the program.
 pub fn compare_all(name: &str, core: &Core, exe: &str) -> Tally {
     let got = allgs_ok(&["dump", "--all", "--format", "go", core.arg(), "--exe", exe]);
-    let wanted = core.runtimes_text();
+    let wanted = &core.runtimes_text();
     let mut tally = compare(name, wanted, &got, parked);
     assert!(tally.compared > 100, "{name}: only {} goroutines in\n{}", tally.compared, core.stderr);
     let running = compare_running(name, wanted, &got);
