@@ -124,6 +124,12 @@ impl Span {
     }
 }
 
+/// The one of `sorted` that has `at` in its span. The items are in the order of addresses and do not overlap.
+pub fn around<T>(sorted: &[T], at: Addr, span: impl Fn(&T) -> Span) -> Option<&T> {
+    let after = sorted.partition_point(|item| span(item).start <= at);
+    sorted.get(after.checked_sub(1)?).filter(|item| span(item).contains(at))
+}
+
 /// A moment of the target's monotonic clock (`runtime.nanotime`), in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Nanotime(pub i64);

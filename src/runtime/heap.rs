@@ -2,7 +2,7 @@
 //! spans of pages, each with objects of one size, some of them not in use. What an object is, the heap
 //! does not say.
 
-use crate::addr::{Addr, Span};
+use crate::addr::{Addr, Span, around};
 use crate::image::layout::field::StructView;
 use crate::image::layout::schema;
 use crate::memory::{Memory, Piece, ReadError, ReadFail, ReadResult, read_slice};
@@ -102,11 +102,6 @@ impl Heap {
         Ok(Heap { spans })
     }
 
-    fn pages(&self, at: Addr) -> Option<&Pages> {
-        let after = self.spans.partition_point(|span| span.start <= at);
-        self.spans.get(after.checked_sub(1)?).filter(|span| span.range().contains(at))
-    }
-
     /// The memory of objects that may hold pointers, in the order of addresses.
     pub fn scanned(&self) -> impl Iterator<Item = Span> {
         self.spans.iter().filter(|span| !span.noscan).map(Pages::range)
@@ -115,7 +110,7 @@ impl Heap {
     /// The object around `at`; `None` outside of the heap and where nothing is in use. An object that is
     /// not in use any more counts as in use until the garbage collector has found that out.
     pub fn object(&self, memory: &dyn Memory, at: Addr) -> Option<Span> {
-        let span = self.pages(at)?;
+        let span = around(&self.spans, at, Pages::range)?;
         let index = at.above(span.start)?.checked_div(span.elemsize)?;
         let start = span.start.offset(index.checked_mul(span.elemsize)?);
         let in_use = index < span.freeindex

@@ -2,7 +2,7 @@
 //! of the heap, a goroutine's stack or its g.
 
 use super::super::blocked::Inputs;
-use crate::addr::{Addr, Span};
+use crate::addr::{Addr, Span, around};
 use crate::image::ImageMemory;
 use crate::memory::share::AllCores;
 use crate::memory::{Memory, read_slice};
@@ -123,9 +123,7 @@ impl<'a> Look<'a> {
 
     /// What the place `at` is, which was found in [`Look::outside`] or [`Look::heap`].
     pub(super) fn place(&self, at: Addr) -> Place {
-        let after = self.stacks.partition_point(|(span, _)| span.start <= at);
-        let on = after.checked_sub(1).and_then(|i| self.stacks.get(i)).filter(|(span, _)| span.contains(at));
-        if let Some((span, number)) = on {
+        if let Some((span, number)) = around(&self.stacks, at, |(span, _)| *span) {
             let Some(now) = self.gs.get(*number) else { return Place::Stack(None) };
             let whole = now.g.status == Status::Running && span.start == now.g.stack_lo;
             return if whole { Place::Running(now.index) } else { Place::Stack(now.index) };

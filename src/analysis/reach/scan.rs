@@ -1,6 +1,6 @@
 //! Analysis, reach: all words of some memory that point into some objects.
 
-use crate::addr::{Addr, Span};
+use crate::addr::{Addr, Span, around};
 use crate::memory::Memory;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -37,9 +37,7 @@ impl Targets {
         if !self.all.contains(at) {
             return false;
         }
-        let after = self.sorted.partition_point(|object| object.start <= at);
-        let before = after.checked_sub(1).and_then(|i| self.sorted.get(i));
-        before.is_some_and(|object| object.contains(at))
+        around(&self.sorted, at, |object| *object).is_some()
     }
 }
 

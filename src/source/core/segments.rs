@@ -3,7 +3,7 @@
 
 use super::header::{EntryKind, Header};
 use super::raw::slice;
-use crate::addr::{Addr, Span};
+use crate::addr::{Addr, Span, around};
 use crate::memory::{Memory, ReadError, ReadFail, ReadResult};
 use crate::source::mmap::FileMap;
 
@@ -134,11 +134,9 @@ pub(super) struct CoreMemory {
 
 impl CoreMemory {
     fn why_not(&self, at: Addr) -> ReadFail {
-        let after = self.mapped.partition_point(|span| span.start <= at);
-        let before = after.checked_sub(1).and_then(|i| self.mapped.get(i));
-        match before {
-            Some(span) if span.contains(at) => ReadFail::NotInCore,
-            _ => ReadFail::Unmapped,
+        match around(&self.mapped, at, |span| *span) {
+            Some(_) => ReadFail::NotInCore,
+            None => ReadFail::Unmapped,
         }
     }
 }
