@@ -9,7 +9,7 @@ pub mod coroutines;
 mod kernel;
 mod objects;
 mod raw;
-mod still;
+pub(super) mod still;
 
 pub use act::{Act, act};
 

@@ -54,7 +54,8 @@ fn as_before(inputs: &Inputs<'_>, roster: &Roster, look: &Look, index: usize) ->
     now.is_some_and(|now| before.consistency != Consistency::Torn && same(before, &now))
 }
 
-fn same(a: &G, b: &G) -> bool {
+/// Whether a goroutine is where it was at another look.
+pub(crate) fn same(a: &G, b: &G) -> bool {
     let place = |g: &G| (g.id, g.status, g.waitreason, g.sched.sp, g.sched.pc, g.syscallsp, g.stack_lo);
     place(a) == place(b) && a.waiting == b.waiting && a.sleep_when == b.sleep_when
 }

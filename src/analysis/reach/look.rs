@@ -2,11 +2,14 @@
 //! of the heap, a goroutine's stack or its g.
 
 use super::super::blocked::Inputs;
+use super::super::blocked::still::same;
 use crate::addr::{Addr, Span, around};
+use crate::diag::Diagnostics;
 use crate::image::ImageMemory;
+use crate::memory::Memory;
 use crate::memory::share::AllCores;
-use crate::memory::{Memory, read_slice};
 use crate::runtime::capture::Instant;
+use crate::runtime::capture::list::List;
 use crate::runtime::capture::looks::{Keys, Roster};
 use crate::runtime::heap::{Heap, Special};
 use crate::runtime::{G, Status, decode};
@@ -14,9 +17,6 @@ use rustc_hash::FxHashMap;
 
 /// How far the size of an object may be above that of the structure in it, in bytes: size classes.
 const ROUNDED: u64 = 16;
-
-/// How many more goroutines there may be than when they were counted.
-const MORE: u64 = 1 << 16;
 
 /// What a place in memory is. Goroutines by their index in the snapshot; one that is not there is new.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +51,7 @@ pub(super) struct Look<'a> {
     /// Stacks in the order of addresses, with numbers of `gs`.
     stacks: Vec<(Span, usize)>,
     globals: Vec<Span>,
+    list: List<'a>,
     roster: Roster,
     keys: Keys,
 }
@@ -68,7 +69,10 @@ impl<'a> Look<'a> {
         let memory = image.memory(inputs.source.memory());
         let at = image.globals.mheap?.value;
         let heap = Heap::read(&memory, at, &image.layouts.mheap, &image.layouts.mspan).ok()?;
-        let roster = roster(inputs, &memory)?;
+        let list = List::of(inputs.source, image);
+        let mut damage = Diagnostics::default();
+        let order = list.read(&mut damage).ok().filter(|_| damage.entries().is_empty())?;
+        let roster = Roster::new(order, image.layouts.g.size);
         let (gs, keys) = goroutines(inputs, &memory, &roster)?;
         let by_g = gs.iter().enumerate().map(|(i, now)| (now.g.at, i)).collect();
         let in_use = gs.iter().enumerate().filter_map(|(i, now)| Some((stack(inputs, &now.g)?, i)));
@@ -79,7 +83,7 @@ impl<'a> Look<'a> {
         let allocator = Span { start: at, len: image.layouts.mheap.size.into() };
         let globals = modules.flat_map(|info| [info.data, info.bss]).flat_map(|all| without(all, allocator));
         let globals = globals.collect();
-        Some(Look { inputs, memory, heap, gs, by_g, stacks, globals, roster, keys })
+        Some(Look { inputs, memory, heap, gs, by_g, stacks, globals, list, roster, keys })
     }
 
     pub(super) fn memory(&self) -> &ImageMemory<'a> {
@@ -91,8 +95,8 @@ impl<'a> Look<'a> {
         let runs = |now: &Now| matches!(now.g.status, Status::Running | Status::Unknown(_));
         let layout = &self.inputs.image.layouts.g;
         let later = || self.roster.keys(&self.memory, layout, &AllCores);
-        let as_many = || roster(self.inputs, &self.memory).is_some_and(|now| now.len() == self.roster.len());
-        !self.gs.iter().any(runs) && self.roster.differing(&self.keys, &later()).is_empty() && as_many()
+        let none_new = || self.list.read_from(self.roster.len()).is_ok_and(|new| new.is_empty());
+        !self.gs.iter().any(runs) && self.roster.differing(&self.keys, &later()).is_empty() && none_new()
     }
 
     /// Memory outside of the heap: variables and stacks.
@@ -167,23 +171,10 @@ impl<'a> Look<'a> {
 
     /// Whether a goroutine of the snapshot is where it was then.
     pub(super) fn is_as_before(&self, index: u32) -> bool {
-        let place = |g: &G| (g.id, g.status, g.waitreason, g.sched.sp, g.sched.pc, g.waiting, g.stack_lo);
         let before = self.inputs.g(index as usize);
         let now = before.and_then(|g| self.gs.get(*self.by_g.get(&g.at)?));
-        before.zip(now).is_some_and(|(before, now)| place(before) == place(&now.g))
+        before.zip(now).is_some_and(|(before, now)| same(before, &now.g))
     }
-}
-
-/// Where all gs are, those of dead goroutines too.
-fn roster(inputs: &Inputs<'_>, memory: &dyn Memory) -> Option<Roster> {
-    let (snapshot, image) = (inputs.snapshot, inputs.image);
-    let list = read_slice(memory, image.globals.allgs.value).ok()?;
-    let most = snapshot.dead.checked_add(snapshot.gs.len() as u64)?.checked_mul(2)?.checked_add(MORE)?;
-    let span = Span { start: list.array, len: list.len.checked_mul(8)? };
-    let bytes = memory.read_span(span, most.checked_mul(8)?).ok()?;
-    let (words, _) = bytes.as_chunks::<8>();
-    let order: Vec<Addr> = words.iter().map(|word| Addr::new(u64::from_le_bytes(*word))).collect();
-    Some(Roster::new(order, image.layouts.g.size))
 }
 
 /// All goroutines of now.
@@ -214,8 +205,9 @@ fn stack(inputs: &Inputs<'_>, g: &G) -> Option<Span> {
     let whole = Span::between(g.stack_lo, g.stack_hi);
     let from = match g.status {
         Status::Dead | Status::DeadExtra | Status::Idle => return None,
-        Status::Waiting | Status::Leaked | Status::Runnable | Status::Preempted => g.sched.sp,
-        Status::Syscall => g.syscallsp,
+        Status::Waiting | Status::Leaked | Status::Runnable | Status::Preempted | Status::Syscall => {
+            decode::stack_start(g)
+        }
         Status::Running => of_thread(inputs, g).unwrap_or(g.stack_lo),
         Status::Copystack | Status::Unknown(_) => g.stack_lo,
     };

@@ -10,7 +10,7 @@ mod handed;
 #[cfg(test)]
 mod holes;
 pub mod key;
-mod list;
+pub mod list;
 pub mod looks;
 mod pace;
 mod rules;
