@@ -17,20 +17,22 @@ use super::blocked::{Blocked, Inputs, Kind};
 use super::graph::{Fate, Seclusion, is_closed};
 use super::wakers::{Agent, Answers, Trust};
 use crate::addr::{Addr, Span};
-use crate::runtime::Status;
+use crate::image::Image;
+use crate::image::layout::rules::FuncKind;
 use crate::runtime::capture::Instant;
 use crate::runtime::heap::Special;
+use crate::runtime::{G, Status};
 use look::{Look, Place};
 use rustc_hash::FxHashSet;
 use scan::Targets;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
 use std::time::Duration;
 
 /// Bytes of memory that are searched for all rings together: seconds' worth.
 const BUDGET: u64 = 12 << 30;
 
 /// Times that a process is asked whose goroutines run meanwhile. Of pointers that are moved once in a
-/// millisecond, one look misses one in 30.
+/// millisecond, one look misses one in 80.
 const LOOKS: usize = 8;
 
 /// Times that it is asked at most, with those that answer nothing.
@@ -45,19 +47,15 @@ const PAUSES: u64 = 150;
 /// Most objects that are followed backwards from one ring.
 const MOST_OBJECTS: usize = 1 << 16;
 
-/// Functions of goroutines that run finalizers and cleanups: what they have taken from their queues lies
-/// outside of the heap (runtime/mfinal.go, runtime/mcleanup.go).
-const RUN_FINALIZERS: [&str; 3] = ["runtime.runfinq", "runtime.runFinalizers", "runtime.runCleanups"];
-
 /// Looks for whoever has what goroutines wait for.
 pub struct Reach<'a> {
     inputs: &'a Inputs<'a>,
     blocked: &'a Blocked,
     answers: &'a Answers,
     /// Bytes that may still be read.
-    left: AtomicU64,
+    left: Cell<u64>,
     /// Pauses that may still be made.
-    pauses: AtomicU64,
+    pauses: Cell<u64>,
 }
 
 /// The ring so far, and what is looked for.
@@ -70,7 +68,6 @@ struct Inside {
 }
 
 /// Whether the answer is proved.
-#[derive(PartialEq, Eq)]
 enum Proof {
     /// Nothing ran while memory was searched.
     Whole,
@@ -89,6 +86,9 @@ enum Open {
 
 impl Seclusion for Reach<'_> {
     fn is_secluded(&self, ring: &[u32], fates: &[Fate]) -> bool {
+        if self.runs_finalizers() {
+            return false;
+        }
         // Objects on the way to those of the ring are looked for at once the next time.
         let mut known = Vec::new();
         let mut agreed = 0;
@@ -116,14 +116,13 @@ impl Seclusion for Reach<'_> {
 impl<'a> Reach<'a> {
     /// Gets ready for the rings of `blocked`.
     pub fn new(inputs: &'a Inputs<'a>, blocked: &'a Blocked, answers: &'a Answers) -> Reach<'a> {
-        Reach { inputs, blocked, answers, left: AtomicU64::new(BUDGET), pauses: AtomicU64::new(PAUSES) }
+        Reach { inputs, blocked, answers, left: Cell::new(BUDGET), pauses: Cell::new(PAUSES) }
     }
 
     fn look(&self, ring: &[u32], fates: &[Fate], known: &mut Vec<Addr>) -> Result<Proof, Open> {
         take(&self.left, Look::cost(self.inputs))?;
         let look = Look::now(self.inputs).ok_or(Open::Known)?;
         let specials = look.specials().ok_or(Open::Known)?;
-        self.no_finalizer_runs()?;
         let mut inside = Inside::default();
         for index in ring {
             self.join(*index, fates, &look, &mut inside)?;
@@ -131,13 +130,14 @@ impl<'a> Reach<'a> {
         for object in known.iter().filter_map(|at| look.object(*at)) {
             inside.add(object)?;
         }
+        let areas = [look.outside(), look.heap()];
         while !inside.fresh.is_empty() {
             let targets = Targets::new(std::mem::take(&mut inside.fresh));
             refuse_if(specials.iter().any(|special| concerns(special, &targets)))?;
             refuse_if(self.in_registers(&targets))?;
-            for area in [look.outside(), look.heap()] {
+            for area in &areas {
                 take(&self.left, area.iter().map(|span| span.len).fold(0, u64::saturating_add))?;
-                let hits = scan::hits(look.memory(), &area, &targets).ok_or(Open::Known)?;
+                let hits = scan::hits(look.memory(), area, &targets).ok_or(Open::Known)?;
                 for hit in hits {
                     self.follow(hit, fates, &look, &mut inside)?;
                 }
@@ -182,16 +182,16 @@ impl<'a> Reach<'a> {
     fn follow(&self, at: Addr, fates: &[Fate], look: &Look<'_>, inside: &mut Inside) -> Result<(), Open> {
         match look.place(at) {
             Place::Nothing => Ok(()),
-            Place::Global => Err(Open::Known),
             Place::Object(object) => inside.add(object),
-            Place::Goroutine(None) => Err(Open::Known),
-            Place::Goroutine(Some(index)) => self.join(index, fates, look, inside),
-            Place::Stack(Some(index)) if inside.goroutines.contains(&index) => Ok(()),
-            Place::Running(Some(index)) if inside.goroutines.contains(&index) => Ok(()),
+            Place::Global | Place::Goroutine(None) | Place::Stack(None) => Err(Open::Known),
+            Place::Stack(Some(index)) | Place::Running(Some(index)) if inside.goroutines.contains(&index) => {
+                Ok(())
+            }
             Place::Running(_) => Err(Open::Unclear),
             Place::Stack(Some(index)) if look.is_as_before(index) && self.is_dead(index, at) => Ok(()),
-            Place::Stack(Some(index)) => self.join(index, fates, look, inside),
-            Place::Stack(None) => Err(Open::Known),
+            Place::Stack(Some(index)) | Place::Goroutine(Some(index)) => {
+                self.join(index, fates, look, inside)
+            }
         }
     }
 
@@ -207,24 +207,26 @@ impl<'a> Reach<'a> {
         let snapshot = self.inputs.snapshot;
         let running = snapshot.gs.iter().filter(|g| g.status == Status::Running);
         let threads = running.filter_map(|g| snapshot.thread_of(snapshot.m_of(g)?)?.registers.as_ref());
-        threads.flat_map(|r| (0..32).filter_map(|n| r.general.get(n))).any(|word| targets.contain(word))
+        threads.flat_map(|registers| registers.general.all()).any(|word| targets.contain(word))
     }
 
-    /// What a finalizer was called with is in no memory that is searched.
-    fn no_finalizer_runs(&self) -> Result<(), Open> {
-        let runs = |startpc| {
-            self.inputs.image.modules.find(startpc).is_some_and(|f| RUN_FINALIZERS.contains(&f.name()))
+    /// Whether finalizers or cleanups run: what their goroutine has taken from its queue lies outside of the
+    /// heap (runtime/mfinal.go, runtime/mcleanup.go).
+    fn runs_finalizers(&self) -> bool {
+        let Image { modules, rules, .. } = self.inputs.image;
+        let kind = |g: &G| modules.find(g.startpc).map(|start| rules.func_kind(start.id()));
+        let runner = |g: &G| {
+            matches!(kind(g), Some(FuncKind::Runfinq | FuncKind::RunFinalizers | FuncKind::RunCleanups))
         };
         let idle = |index: u32| self.blocked.on(index as usize).is_some_and(|on| on.kind == Kind::Finalizer);
-        let all = (0u32..).zip(&self.inputs.snapshot.gs);
-        refuse_if(all.into_iter().any(|(index, g)| runs(g.startpc) && !idle(index)))
+        (0u32..).zip(&self.inputs.snapshot.gs).any(|(index, g)| runner(g) && !idle(index))
     }
 }
 
 /// Takes `amount` off what is left.
-fn take(left: &AtomicU64, amount: u64) -> Result<(), Open> {
-    let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(amount));
-    taken.map(|_| ()).map_err(|_| Open::Known)
+fn take(left: &Cell<u64>, amount: u64) -> Result<(), Open> {
+    left.set(left.get().checked_sub(amount).ok_or(Open::Known)?);
+    Ok(())
 }
 
 impl Inside {

@@ -46,6 +46,11 @@ impl General {
         self.values.get(usize::from(number)).copied().filter(|_| known)
     }
 
+    /// The values of all registers that are known.
+    pub fn all(&self) -> impl Iterator<Item = u64> {
+        (0..GENERAL as u16).filter_map(|number| self.get(number))
+    }
+
     /// Sets register `number`, or says that it is not known.
     pub fn set(&mut self, number: u16, value: Option<u64>) {
         let Some(slot) = self.values.get_mut(usize::from(number)) else { return };
