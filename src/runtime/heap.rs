@@ -113,10 +113,9 @@ impl Heap {
         let span = around(&self.spans, at, Pages::range)?;
         let index = at.above(span.start)?.checked_div(span.elemsize)?;
         let start = span.start.offset(index.checked_mul(span.elemsize)?);
-        let in_use = index < span.freeindex
-            || memory
-                .read_u8(span.alloc_bits.offset(index / 8))
-                .is_ok_and(|bits| bits >> (index % 8) & 1 == 1);
+        // What can't be told counts as in use: who holds nothing is asked of what is left out.
+        let bits = || memory.read_u8(span.alloc_bits.offset(index / 8)).unwrap_or(u8::MAX);
+        let in_use = index < span.freeindex || bits() >> (index % 8) & 1 == 1;
         in_use.then_some(Span { start, len: span.elemsize })
     }
 
@@ -233,6 +232,9 @@ mod tests {
         // Not handed out since the last collection, and not in use then, but for one.
         assert_eq!(object(0x50_0000 + 96), None);
         assert_eq!(object(0x50_0000 + 5 * 48), Some((0x50_00f0, 48)));
+        let mut unreadable = memory.clone();
+        unreadable.put(Addr::new(0x9000), []);
+        assert!(heap.object(&unreadable, Addr::new(0x50_0000 + 96)).is_some());
         // After the last object, after the span, in spans that hold none.
         for at in [0x50_0000 + 170 * 48, 0x50_2000, 0x60_0000, 0x70_0000, 0x3f_ffff] {
             assert_eq!(object(at), None, "{at:#x}");
