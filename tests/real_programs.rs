@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use support::crashed::parked;
-use support::{Tally, allgs_ok, blocks, print_difference, tally_all};
+use support::{Tally, allgs_ok, blocks, equal_by_id, tally_all};
 
 /// Longest wait for a program to listen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -215,31 +215,26 @@ fn whole(name: &str, document: &Value) -> usize {
 /// differs is looked at again: it must be equal in one of a few rounds.
 fn its_own_dump(running: &mut Running, name: &str, dump: &str) -> Tally {
     let pid = running.child.id().to_string();
-    let (mut compared, mut equal) = (BTreeSet::new(), BTreeSet::new());
+    let mut found: BTreeMap<u64, bool> = BTreeMap::new();
     for round in 0..ROUNDS {
         let before = running.get(name, dump);
-        let got: BTreeMap<u64, String> =
-            blocks(&allgs_ok(&["dump", "--format", "go", &pid])).into_iter().collect();
+        let got = allgs_ok(&["dump", "--format", "go", &pid]);
         let after = blocks(&running.get(name, dump));
-        for (id, want) in blocks(&before) {
-            let stood = parked(&want) && after.iter().any(|(_, other)| *other == want);
-            if !stood || equal.contains(&id) || (round > 0 && !compared.contains(&id)) {
-                continue;
-            }
-            compared.insert(id);
-            match got.get(&id) {
-                Some(block) if *block == want => drop(equal.insert(id)),
-                Some(block) => print_difference(name, id, &want, block),
-                None => println!("{name}: goroutine {id} is missing; the runtime says\n{want}\n"),
-            }
+        // What is in both and the same did not move in between, as far as can be seen.
+        let stood = |block: &str| parked(block) && after.iter().any(|(_, other)| other == block);
+        let now: BTreeMap<u64, bool> = equal_by_id(name, &before, &got, stood).into_iter().collect();
+        match round {
+            0 => found = now,
+            _ => found.iter_mut().for_each(|(id, equal)| *equal |= now.get(id) == Some(&true)),
         }
-        assert!(!compared.is_empty(), "{name}: nothing stood still in\n{before}");
-        if equal == compared {
+        assert!(!found.is_empty(), "{name}: nothing stood still in\n{before}");
+        let differ = found.values().filter(|equal| !**equal).count();
+        if differ == 0 {
             break;
         }
-        println!("{name}: {} of {} differ in round {round}", compared.len() - equal.len(), compared.len());
+        println!("{name}: {differ} of {} differ in round {round}", found.len());
     }
-    Tally { compared: compared.len(), equal: equal.len() }
+    Tally { compared: found.len(), equal: found.values().filter(|equal| **equal).count() }
 }
 
 fn judge(program: &Program) -> Tally {

@@ -247,24 +247,26 @@ impl Tally {
 
 /// Compares the goroutines of `wanted` that `judge` accepts with those of `got`; prints what differs.
 pub fn compare(name: &str, wanted: &str, got: &str, judge: impl Fn(&str) -> bool) -> Tally {
+    let equal = equal_by_id(name, wanted, got, judge);
+    Tally { compared: equal.len(), equal: equal.iter().filter(|(_, equal)| *equal).count() }
+}
+
+/// The same, with the numbers of all that were compared and whether each is equal.
+pub fn equal_by_id(name: &str, wanted: &str, got: &str, judge: impl Fn(&str) -> bool) -> Vec<(u64, bool)> {
     let got: BTreeMap<u64, String> = blocks(got).into_iter().collect();
-    let mut tally = Tally::default();
-    for (id, want) in blocks(wanted) {
-        if !judge(&want) {
-            continue;
-        }
-        tally.compared += 1;
+    let compared = blocks(wanted).into_iter().filter(|(_, want)| judge(want));
+    let equal = |(id, want): (u64, String)| {
         match got.get(&id) {
-            Some(block) if *block == want => tally.equal += 1,
+            Some(block) if *block == want => return (id, true),
             Some(block) => print_difference(name, id, &want, block),
             None => println!("{name}: goroutine {id} is missing; the runtime says\n{want}\n"),
         }
-    }
-    tally
+        (id, false)
+    };
+    compared.map(equal).collect()
 }
 
-/// Prints where two blocks of a goroutine part.
-pub fn print_difference(name: &str, id: u64, want: &str, got: &str) {
+fn print_difference(name: &str, id: u64, want: &str, got: &str) {
     let (want, got): (Vec<&str>, Vec<&str>) = (want.lines().collect(), got.lines().collect());
     let at = want.iter().zip(&got).position(|(a, b)| a != b).unwrap_or(want.len().min(got.len()));
     let from = at.saturating_sub(2);
